@@ -1,0 +1,60 @@
+"""Packaging of spherecast: spherical CNNs and the weather pipeline on top of them."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+# Lower bounds are the oldest releases this project was run with; upper bounds stop at
+# the next release line of packages that break their API between lines.
+CORE = [
+    'absl-py>=2.1',
+    'cftime>=1.6',
+    'dinosaur-dycore>=1.2.1,<2',
+    'flax>=0.12,<0.13',
+    'gcsfs>=2025.3',
+    'jax>=0.10,<0.13',
+    'matplotlib>=3.9',
+    'ml_collections>=1.1,<2',
+    'netCDF4>=1.7',
+    'numcodecs>=0.15',
+    'numpy>=2.0,<3',
+    'optax>=0.2.8,<0.3',
+    'orbax-checkpoint>=0.12,<0.13',
+    'pandas>=2.2',
+    'scipy>=1.15',
+    'tensorboardX>=2.6',
+    'tqdm>=4.66',
+    'xarray>=2025.6',
+    'zarr>=3.1,<4',
+]
+TEST = [
+    'compliance-checker>=6',
+    'ducc0>=0.40',
+    'pytest>=8',
+    'pytest-xdist>=3.6',
+]
+LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12']
+EXTRAS = {
+    'test': TEST,
+    'lint': LINT,
+    'dev': TEST + LINT,
+    'cuda': ['jax[cuda12]>=0.10,<0.13'],
+    'tpu': ['jax[tpu]>=0.10,<0.13'],
+    # Not on the package index: installed from its own repository.
+    'weatherbench2': [
+        'weatherbench2 @ git+https://github.com/google-research/weatherbench2.git'
+    ],
+}
+
+setup(
+    name='spherecast',
+    version='0.1.0',
+    description='Weather forecasting with spherical CNNs in JAX, from Zarr to scores',
+    long_description=pathlib.Path(__file__).with_name('README.md').read_text('utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.11',
+    packages=find_packages(include=['sphere_ops*', 'weather*']),
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)

@@ -1,0 +1,18 @@
+"""Fixtures that every test may use."""
+
+import pathlib
+
+import pytest
+
+SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> pathlib.Path:
+    """Folder of real reanalysis samples that stands beside the checkout."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(
+            f'real data not found at {SHARED_DATA}: put the NCEP and ERA5 samples '
+            'beside the checkout to run this test'
+        )
+    return SHARED_DATA

@@ -1,0 +1,1 @@
+"""Weather forecasting on the sphere: data, model, training, forecasts, scores."""

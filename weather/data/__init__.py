@@ -1,0 +1,1 @@
+"""Atmospheres on disk and in batches: stores, statistics, forcings, loading."""

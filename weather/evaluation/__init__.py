@@ -1,0 +1,1 @@
+"""Scores, spectra and the report, for any forecasts in WeatherBench 2 schema."""

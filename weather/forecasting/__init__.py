@@ -1,0 +1,1 @@
+"""Forecasts from a trained run, and the files they are written to."""

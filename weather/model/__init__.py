@@ -1,0 +1,1 @@
+"""The forecast model: network, rollout and loss, as pure functions of pytrees."""

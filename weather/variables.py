@@ -1,0 +1,202 @@
+"""What a field is: its name, units, CF name, plausible range and levels.
+
+Names and units are those of ECMWF and WeatherBench 2; `standard_name` follows the CF
+standard name table, version 90.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Variable:
+    """A physical quantity as stores and forecasts spell it.
+
+    Attributes:
+      name: name in stores (ECMWF long name, as in WeatherBench 2).
+      short_name: prefix of headline names such as Z500.
+      units: SI units, in the UDUNITS spelling that CF wants.
+      standard_name: CF standard name.
+      plausible: smallest and largest value, in `units`, that any terrestrial atmosphere
+        between 1000 and 50 hPa shows; a field whose mean lies outside has other units.
+    """
+
+    name: str
+    short_name: str
+    units: str
+    standard_name: str
+    plausible: tuple[float, float]
+
+    @property
+    def long_name(self) -> str:
+        """The name in words."""
+        return self.name.replace('_', ' ')
+
+
+_TABLE = (
+    # Geopotential: -5000 m2 s-2 is a deep low at 1000 hPa over low ground; 2.3e5 is
+    # 50 hPa. Heights in metres are caught by `store` through the thickness of layers.
+    Variable('geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5)),
+    Variable('specific_humidity', 'Q', 'kg kg-1', 'specific_humidity', (-1e-3, 0.06)),
+    Variable('temperature', 'T', 'K', 'air_temperature', (130.0, 350.0)),
+    Variable('u_component_of_wind', 'U', 'm s-1', 'eastward_wind', (-200.0, 200.0)),
+    Variable('v_component_of_wind', 'V', 'm s-1', 'northward_wind', (-200.0, 200.0)),
+    Variable(
+        'vertical_velocity',
+        'W',
+        'Pa s-1',
+        'lagrangian_tendency_of_air_pressure',
+        (-60.0, 60.0),
+    ),
+    Variable('2m_temperature', 'T2M', 'K', 'air_temperature', (170.0, 345.0)),
+    Variable(
+        'mean_sea_level_pressure',
+        'MSLP',
+        'Pa',
+        'air_pressure_at_mean_sea_level',
+        (8.5e4, 1.1e5),
+    ),
+    Variable('surface_pressure', 'SP', 'Pa', 'surface_air_pressure', (4e4, 1.1e5)),
+    Variable('10m_u_component_of_wind', 'U10', 'm s-1', 'eastward_wind', (-110, 110)),
+    Variable('10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110, 110)),
+    # Statics.
+    Variable(
+        'geopotential_at_surface',
+        'ZS',
+        'm2 s-2',
+        'surface_geopotential',
+        (-8e3, 9e4),
+    ),
+    Variable('land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001)),
+)
+VARIABLES: Mapping[str, Variable] = {variable.name: variable for variable in _TABLE}
+
+# Components that together are one spin-1 field: (eastward, northward).
+WIND_PAIRS = (
+    ('u_component_of_wind', 'v_component_of_wind'),
+    ('10m_u_component_of_wind', '10m_v_component_of_wind'),
+)
+
+# The 13 pressure levels of WeatherBench 2, hPa.
+WEATHERBENCH_LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
+
+
+def get_variable(name: str) -> Variable:
+    """Returns the variable called `name`; `ValueError` names the nearest otherwise."""
+    if name in VARIABLES:
+        return VARIABLES[name]
+    raise ValueError(
+        f'unknown variable {name!r}{did_you_mean(name, VARIABLES)}; '
+        f'known variables: {", ".join(VARIABLES)}'
+    )
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """Returns `', did you mean ...?'` for the nearest candidate, or an empty string."""
+    nearest = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
+    return f', did you mean {nearest[0]!r}?' if nearest else ''
+
+
+class Channel(NamedTuple):
+    """One horizontal field of a state: a variable, at a level (hPa) or at none."""
+
+    variable: str
+    level: int | None = None
+
+    def __str__(self) -> str:
+        return self.variable if self.level is None else f'{self.variable}@{self.level}'
+
+
+class ChannelIndex:
+    """Order of the channels of a state: variable-major, levels as configured.
+
+    `channels['geopotential', 500]` is the position of Z500 on the last axis of a state;
+    `channels['2m_temperature', None]` that of a surface variable.
+    """
+
+    def __init__(self, levels: Mapping[str, Sequence[int]]):
+        """Builds the index.
+
+        Args:
+          levels: levels in hPa of every variable, in the order wanted; an empty
+            sequence marks a variable without levels.
+
+        Raises:
+          ValueError: an unknown variable, a repeated level, or one component of a wind
+            without the other at the same levels.
+        """
+        self.levels: dict[str, tuple[int, ...]] = {
+            get_variable(name).name: tuple(int(level) for level in of_variable)
+            for name, of_variable in levels.items()
+        }
+        for name, of_variable in self.levels.items():
+            if len(set(of_variable)) != len(of_variable):
+                raise ValueError(f'{name} repeats a level: {of_variable}')
+        self.channels: tuple[Channel, ...] = tuple(
+            Channel(name, level)
+            for name, of_variable in self.levels.items()
+            for level in (of_variable or (None,))
+        )
+        self._position = {channel: i for i, channel in enumerate(self.channels)}
+        for eastward, northward in WIND_PAIRS:
+            found = [self.levels.get(eastward), self.levels.get(northward)]
+            if found[0] != found[1]:
+                raise ValueError(
+                    f'{eastward} and {northward} are one vector field and need the '
+                    f'same levels, got {found[0]} and {found[1]}'
+                )
+
+    def __len__(self) -> int:
+        return len(self.channels)
+
+    def __iter__(self):
+        return iter(self.channels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChannelIndex) and self.channels == other.channels
+
+    def __hash__(self) -> int:
+        return hash(self.channels)
+
+    def __contains__(self, channel: object) -> bool:
+        return channel in self._position
+
+    def __getitem__(self, channel: tuple[str, int | None]) -> int:
+        try:
+            return self._position[Channel(*channel)]
+        except KeyError:
+            name, level = channel
+            if name not in self.levels:
+                hint = did_you_mean(name, self.levels)
+                raise KeyError(
+                    f'no variable {name!r} in the state{hint}; it holds '
+                    f'{", ".join(self.levels)}'
+                ) from None
+            raise KeyError(
+                f'{name} has no level {level}; its levels are {self.levels[name]}'
+            ) from None
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables, in order."""
+        return tuple(self.levels)
+
+    @property
+    def winds(self) -> tuple[tuple[int, int], ...]:
+        """Positions of every (eastward, northward) pair: the spin-1 fields."""
+        return tuple(
+            (self[eastward, level], self[northward, level])
+            for eastward, northward in WIND_PAIRS
+            if eastward in self.levels
+            for level in (self.levels[eastward] or (None,))
+        )
+
+    @property
+    def scalars(self) -> tuple[int, ...]:
+        """Positions of every channel that is not a wind component: spin 0."""
+        components = {position for pair in self.winds for position in pair}
+        return tuple(i for i in range(len(self)) if i not in components)
