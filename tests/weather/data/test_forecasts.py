@@ -1,0 +1,174 @@
+"""Forecast stores of any writer open lazily in one schema, or say why not."""
+
+import netCDF4
+import numpy as np
+import pytest
+import xarray as xr
+
+from weather.data import forecasts
+from weather.data.forecasts import DIMS, open_forecasts
+
+
+def make_forecasts(**sizes):
+    """A WB2 dataset whose values are their own positions."""
+    sizes = {
+        'time': 3,
+        'prediction_timedelta': 4,
+        'level': 2,
+        'latitude': 3,
+        'longitude': 6,
+        **sizes,
+    }
+    values = np.arange(np.prod(list(sizes.values())), dtype=np.float32)
+    return xr.Dataset(
+        {'temperature': (DIMS, values.reshape(tuple(sizes.values())))},
+        coords={
+            'time': np.datetime64('2020-01-01', 'ns')
+            + np.arange(sizes['time']) * np.timedelta64(12, 'h'),
+            'prediction_timedelta': np.arange(sizes['prediction_timedelta'])
+            * np.timedelta64(6, 'h').astype('timedelta64[ns]'),
+            'level': [500, 850],
+            'latitude': [-60.0, 0.0, 60.0],
+            'longitude': np.arange(6) * 60.0,
+        },
+    )
+
+
+def write_netcdf(directory, dataset):
+    """Writes one CF file per start, by hand, so that the reader is tested alone."""
+    directory.mkdir(exist_ok=True)
+    for i in range(dataset.sizes['time']):
+        start = dataset.isel(time=i).rename(time='forecast_reference_time')
+        start = start.rename(prediction_timedelta='time')
+        period = start.time.values
+        valid = start.forecast_reference_time.values + period
+        start = start.assign_coords(time=valid, forecast_period=('time', period))
+        start.forecast_period.encoding = {'units': 'hours', 'dtype': 'int32'}
+        start.to_netcdf(directory / f'{i}.nc')
+
+
+@pytest.fixture(params=['zarr', 'netcdf'])
+def stored(request, tmp_path):
+    if request.param == 'zarr':
+        make_forecasts().to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+        return tmp_path / 'f.zarr'
+    write_netcdf(tmp_path / 'f', make_forecasts())
+    return tmp_path / 'f'
+
+
+def test_both_forms_open_as_the_same_dataset(stored):
+    with open_forecasts(stored) as opened:
+        xr.testing.assert_equal(opened, make_forecasts())
+
+
+@pytest.mark.parametrize(
+    'selection',
+    [
+        dict(time=1),
+        dict(time=slice(0, 3, 2), prediction_timedelta=-1),
+        dict(time=[2, 0], level=1, latitude=[0, 2]),
+        dict(time=[], level=0),
+        dict(time=2, prediction_timedelta=3, level=1, latitude=2, longitude=5),
+    ],
+)
+def test_indexing_reads_what_it_says(stored, selection):
+    with open_forecasts(stored) as opened:
+        xr.testing.assert_equal(
+            opened.isel(selection).load(), make_forecasts().isel(selection)
+        )
+
+
+def test_opening_and_selecting_read_nothing(stored):
+    with open_forecasts(stored) as opened:
+        southern = opened.temperature.isel(time=0, latitude=slice(None, None, -1))
+        assert not opened.temperature.variable._in_memory
+        assert not southern.variable._in_memory
+
+
+def test_only_the_files_asked_for_are_read(tmp_path, monkeypatch):
+    read = []
+    read_one = forecasts._Stack._read_one
+
+    def record(self, position, key):
+        read.append(position)
+        return read_one(self, position, key)
+
+    monkeypatch.setattr(forecasts._Stack, '_read_one', record)
+    write_netcdf(tmp_path, make_forecasts())
+    with open_forecasts(tmp_path) as opened:
+        assert read == []
+        opened.temperature.isel(time=[2, 1]).load()
+    assert read == [2, 1]
+
+
+def test_single_file_is_one_start(tmp_path):
+    write_netcdf(tmp_path, make_forecasts())
+    with open_forecasts(tmp_path / '2.nc') as opened:
+        xr.testing.assert_equal(opened, make_forecasts().isel(time=[2]))
+
+
+def test_weatherbench_schema_in_one_netcdf_file(tmp_path):
+    make_forecasts().to_netcdf(tmp_path / 'f.nc')
+    with open_forecasts(tmp_path / 'f.nc') as opened:
+        xr.testing.assert_equal(opened, make_forecasts())
+
+
+def test_other_orders_come_back_in_the_order_of_the_schema(tmp_path):
+    shuffled = make_forecasts().isel(time=[2, 0, 1]).transpose(*DIMS[::-1])
+    shuffled.to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+    with open_forecasts(tmp_path / 'f.zarr') as opened:
+        assert opened.temperature.dims == DIMS
+        xr.testing.assert_equal(opened, make_forecasts())
+
+
+def test_unfinished_files_are_not_forecasts(tmp_path):
+    (tmp_path / 'forecast_20200101T0000.nc.tmp').touch()
+    with pytest.raises(FileNotFoundError, match=r'unfinished ones end in \.tmp'):
+        open_forecasts(tmp_path)
+    with pytest.raises(FileNotFoundError, match='no forecasts at'):
+        open_forecasts(tmp_path / 'nothing.zarr')
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (
+            lambda ds: ds.rename(prediction_timedelta='lead_time'),
+            "rename {'lead_time': 'prediction_timedelta'}",
+        ),
+        (lambda ds: ds.rename(latitude='lat'), "rename {'lat': 'latitude'}"),
+        (lambda ds: ds.isel(time=0, drop=True), r"without \['time'\]"),
+        (
+            lambda ds: ds.assign_coords(prediction_timedelta=[0, 6, 12, 18]),
+            'expected prediction_timedelta as timedelta64, got int64',
+        ),
+        (
+            lambda ds: ds.assign_coords(time=ds.time.values[[0, 0, 1]]),
+            'time holds the same value twice',
+        ),
+    ],
+)
+def test_other_schemas_are_refused(tmp_path, change, message):
+    change(make_forecasts()).to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+    with pytest.raises(ValueError, match=message):
+        open_forecasts(tmp_path / 'f.zarr')
+
+
+def test_files_that_do_not_belong_together_are_refused(tmp_path):
+    write_netcdf(tmp_path, make_forecasts())
+    with netCDF4.Dataset(tmp_path / '1.nc', 'a') as file:
+        file['latitude'][:] = [-50, 0, 50]
+    with pytest.raises(ValueError, match=r'1\.nc: latitude differs from .*0\.nc'):
+        open_forecasts(tmp_path)
+    with netCDF4.Dataset(tmp_path / '1.nc', 'a') as file:
+        file.renameVariable('temperature', 'theta')
+    with pytest.raises(ValueError, match=r"\['temperature'\], got \['theta'\]"):
+        open_forecasts(tmp_path)
+
+
+def test_file_that_is_no_forecast_is_refused(tmp_path):
+    make_forecasts().isel(time=0, drop=True).rename(prediction_timedelta='x').to_netcdf(
+        tmp_path / 'f.nc'
+    )
+    with pytest.raises(ValueError, match='without .*forecast_reference_time'):
+        open_forecasts(tmp_path)
