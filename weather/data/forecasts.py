@@ -12,11 +12,14 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
+
+from weather.data.axes import StoreNotFoundError, open_group
 
 DIMS = ('time', 'prediction_timedelta', 'level', 'latitude', 'longitude')
 _HORIZONTAL = ('latitude', 'longitude')
@@ -33,7 +36,7 @@ _FOREIGN = {
 
 
 def open_forecasts(
-    path: str | os.PathLike, *, storage_options: Mapping | None = None
+    path: str | os.PathLike, *, storage_options: Mapping[str, Any] | None = None
 ) -> xr.Dataset:
     """Opens forecasts lazily in the schema of WeatherBench 2.
 
@@ -43,29 +46,51 @@ def open_forecasts(
       storage_options: passed to fsspec for a URL.
 
     Returns:
-      Variables `[time, prediction_timedelta, level, latitude, longitude]` (no `level`
-      for surface variables) in SI units; `time` is the initialisation, datetime64[ns],
-      ascending; `prediction_timedelta` is timedelta64[ns]. Values are read when asked
-      for. The rows and columns keep the order that they have on disk.
+      Variables with the dimensions `time`, `prediction_timedelta`, `level` (not for
+      surface variables), `latitude`, `longitude` in SI units; `time` is the
+      initialisation, datetime64[ns], ascending; `prediction_timedelta` is
+      timedelta64[ns]. Values are read when asked for. Dimensions, rows and columns
+      keep their order on disk: some backends read a transposed lazy array point by
+      point.
 
     Raises:
-      FileNotFoundError: nothing there, or a directory without netCDF files.
-      ValueError: another schema, or files that do not belong together.
+      StoreNotFoundError: nothing there, or a directory without netCDF files; it is a
+        `FileNotFoundError` and a `ValueError`.
+      ValueError: unreadable, another schema, or files that do not belong together.
     """
     path = os.fspath(path)
     if '://' in path or _is_zarr(pathlib.Path(path)):
-        forecasts = xr.open_zarr(
-            path,
-            chunks=None,
-            decode_timedelta=True,
-            storage_options=dict(storage_options) if storage_options else None,
-        )
+        forecasts = open_zarr(path, storage_options=storage_options)
     else:
         forecasts = _open_netcdf(pathlib.Path(path))
     check_schema(forecasts, path)
     if not forecasts.indexes['time'].is_monotonic_increasing:
         forecasts = forecasts.sortby('time')
-    return forecasts.transpose(*DIMS, ..., missing_dims='ignore')
+    return forecasts
+
+
+def open_zarr(
+    path: str, *, storage_options: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """Opens a Zarr store of any schema lazily; exact zeros stay zeros.
+
+    Raises:
+      ValueError: unreadable or not there (then a `FileNotFoundError` as well).
+    """
+    group = open_group(path, storage_options)
+    stored = xr.open_zarr(
+        group.store,
+        group=group.path or None,
+        chunks=None,
+        consolidated=group.metadata.consolidated_metadata is not None,
+        decode_cf=False,
+    )
+    # Zarr v2's default fill value, 0, would turn exact zeros into NaN; xarray's own
+    # switch for this, use_zarr_fill_value_as_mask, does nothing in 2026.9.
+    for variable in stored.variables.values():
+        if np.array_equal(variable.attrs.get('_FillValue'), 0):
+            del variable.attrs['_FillValue']
+    return xr.decode_cf(stored, decode_timedelta=True)
 
 
 def check_schema(forecasts: xr.Dataset, path: str) -> None:
@@ -96,20 +121,16 @@ def check_schema(forecasts: xr.Dataset, path: str) -> None:
 
 
 def _is_zarr(path: pathlib.Path) -> bool:
-    if not path.exists():
-        raise FileNotFoundError(
-            f'no forecasts at {path}: expected a .zarr store or a directory of .nc '
-            'files'
-        )
     markers = ('.zgroup', '.zmetadata', 'zarr.json')
     return path.suffix == '.zarr' or any((path / name).exists() for name in markers)
 
 
 def _open_netcdf(path: pathlib.Path) -> xr.Dataset:
     paths = sorted(path.glob('*.nc')) if path.is_dir() else [path]
-    if not paths:
-        raise FileNotFoundError(
-            f'no netCDF files (*.nc) in {path}; unfinished ones end in .tmp'
+    if not path.exists() or not paths:
+        raise StoreNotFoundError(
+            f'expected forecasts at {path}: a .zarr store or a directory of .nc files '
+            '(unfinished ones end in .tmp); found none, check the path'
         )
     starts = [xr.open_dataset(file, decode_timedelta=True) for file in paths]
     if len(starts) == 1 and 'prediction_timedelta' in starts[0].dims:

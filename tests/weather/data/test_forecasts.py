@@ -98,7 +98,7 @@ def test_only_the_files_asked_for_are_read(tmp_path, monkeypatch):
     with open_forecasts(tmp_path) as opened:
         assert read == []
         opened.temperature.isel(time=[2, 1]).load()
-    assert read == [2, 1]
+    assert sorted(read) == [1, 2]
 
 
 def test_single_file_is_one_start(tmp_path):
@@ -113,20 +113,31 @@ def test_weatherbench_schema_in_one_netcdf_file(tmp_path):
         xr.testing.assert_equal(opened, make_forecasts())
 
 
-def test_other_orders_come_back_in_the_order_of_the_schema(tmp_path):
+def test_starts_come_back_sorted_and_dimensions_as_they_are(tmp_path):
     shuffled = make_forecasts().isel(time=[2, 0, 1]).transpose(*DIMS[::-1])
-    shuffled.to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+    shuffled.to_zarr(tmp_path / 'f.zarr', zarr_format=3, consolidated=False)
     with open_forecasts(tmp_path / 'f.zarr') as opened:
-        assert opened.temperature.dims == DIMS
-        xr.testing.assert_equal(opened, make_forecasts())
+        assert opened.temperature.dims == DIMS[::-1]
+        xr.testing.assert_equal(opened.transpose(*DIMS), make_forecasts())
+
+
+def test_exact_zeros_are_no_missing_values(tmp_path):
+    # Zarr v2 without a fill value says 0, and xarray would take that for missing.
+    forecasts = make_forecasts()
+    forecasts.temperature.encoding['_FillValue'] = 0.0
+    forecasts.to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+    with open_forecasts(tmp_path / 'f.zarr') as opened:
+        assert opened.temperature.values.flat[0] == 0
 
 
 def test_unfinished_files_are_not_forecasts(tmp_path):
     (tmp_path / 'forecast_20200101T0000.nc.tmp').touch()
     with pytest.raises(FileNotFoundError, match=r'unfinished ones end in \.tmp'):
         open_forecasts(tmp_path)
-    with pytest.raises(FileNotFoundError, match='no forecasts at'):
+    with pytest.raises(FileNotFoundError, match='found nothing there'):
         open_forecasts(tmp_path / 'nothing.zarr')
+    with pytest.raises(FileNotFoundError, match='expected forecasts at'):
+        open_forecasts(tmp_path / 'nothing')
 
 
 @pytest.mark.parametrize(
