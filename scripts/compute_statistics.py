@@ -1,0 +1,53 @@
+"""Computes mean, std and tendency std of every channel over the training period.
+
+Reads the store of the config once and writes a small netCDF, statistics.nc, into the
+working directory, where training looks for it.
+
+Example:
+  python scripts/compute_statistics.py --config=configs/demo.py --workdir=runs/demo
+"""
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    'config', None, 'Experiment, a file in configs/; keys as --config.data.store=PATH.'
+)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
+_OUTPUT = flags.DEFINE_string(
+    'output', None, 'Path of the netCDF; WORKDIR/statistics.nc where not given.'
+)
+flags.mark_flag_as_required('config')
+flags.register_multi_flags_validator(
+    ['workdir', 'output'],
+    lambda values: any(values.values()),
+    message='say where to write: --workdir=DIR or --output=PATH',
+)
+
+
+def main(argv: list[str]) -> None:
+    """Computes, prints and writes the statistics."""
+    if argv[1:]:
+        raise app.UsageError(f'unexpected arguments {argv[1:]}')
+    # Late, so that --help answers at once.
+    from weather import experiment
+    from weather.data import statistics, store
+
+    data = experiment.Experiment.from_config(_CONFIG.value).data
+    dataset = store.open_store(
+        data.store,
+        levels=data.channels.levels,
+        storage_options=data.storage_options,
+    )
+    first, last = data.train
+    found = statistics.compute_statistics(
+        dataset, data.channels, start=first, end=last, source=data.store
+    )
+    path = _OUTPUT.value or f'{_WORKDIR.value}/statistics.nc'
+    statistics.save_statistics(found, path)
+    print(statistics.summary(found))
+    print(f'{found.attrs["num_times"]} times, {first} to {last}, written to {path}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,369 @@
+"""Statistics of an atmosphere: mean, spread, and spread of the change over a step.
+
+They are computed once per training period, streamed through memory, and kept as a small
+netCDF beside the run, with what they were computed from.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import datetime
+import importlib.metadata
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray
+
+from sphere_ops.grid import LatLonGrid
+from weather.data.times import common_timestep
+from weather.variables import Channel, ChannelIndex
+
+# A spread below what float32 resolves beside the mean is that of a constant field.
+_CONSTANT = 1e-7
+_NO_LEVEL = -1
+_FORMULA = (
+    'mean and std: over longitude and time with equal weights, over latitude with the '
+    'area between cell bounds halfway to the neighbours; tendency_std: the same std of '
+    'x(t + timestep) - x(t) over all pairs of times one timestep apart; times at which '
+    'a channel has a value that is not finite are left out for that channel'
+)
+
+
+def compute_statistics(
+    dataset: xarray.Dataset,
+    channels: ChannelIndex,
+    *,
+    start: str | np.datetime64 | None = None,
+    end: str | np.datetime64 | None = None,
+    timestep: np.timedelta64 | None = None,
+    source: str | None = None,
+    max_bytes: int = 2**25,
+    num_threads: int = 4,
+) -> xarray.Dataset:
+    """Returns mean, std and tendency std of every channel, read once, streamed.
+
+    Variables are read in blocks of times, each time once, and enter running moments in
+    float64 (Chan, Golub and LeVeque, 1983, The American Statistician 37, 242-247), so
+    that memory does not depend on the number of times nor the result on the blocks.
+
+    Args:
+      dataset: canonical atmosphere from `store.open_store`.
+      channels: what is wanted.
+      start: first date, included; None for the first of the store.
+      end: last date, included (all hours of it); None for the last of the store.
+      timestep: model step; None for the store's.
+      source: path or address of the store, for the record.
+      max_bytes: size of a block in float64, for each thread; one time at least.
+      num_threads: variables that are read at the same time.
+
+    Returns:
+      Dataset with `mean`, `std` (SI), `tendency_std` (SI per step), `num_times` and
+      `num_pairs`, all `[channel]`, coordinates `variable` and `level` (-1 for none)
+      along channel, and provenance in its attributes.
+
+    Raises:
+      ValueError: a channel that is missing, constant, never changes or is never
+        finite, or a period with fewer than two times; names the channel or period.
+    """
+    _check_present(dataset, channels)
+    period = _period(dataset, start, end)
+    grid = LatLonGrid.from_latitudes_longitudes(
+        dataset.latitude.values, dataset.longitude.values
+    )
+    step = common_timestep(dataset.time.values) if timestep is None else timestep
+
+    def moments(variable: str) -> _Moments:
+        field = _select_levels(dataset[variable], channels.levels[variable])
+        return _stream(field, period, step, grid.area_weights, max_bytes)
+
+    provenance = _provenance(source, dataset.time.values[period], step, grid)
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+        results = list(pool.map(moments, channels.variables))
+    return _checked(_to_dataset(results, channels, provenance))
+
+
+def save_statistics(statistics: xarray.Dataset, path: str | os.PathLike[str]) -> None:
+    """Writes netCDF to `path`, which appears whole or not at all."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        statistics.to_netcdf(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_statistics(
+    path: str | os.PathLike[str], channels: ChannelIndex
+) -> xarray.Dataset:
+    """Reads what `save_statistics` wrote: exactly `channels`, in their order.
+
+    Raises:
+      ValueError: no such file, a channel that it lacks, or numbers that cannot be
+        statistics of an atmosphere.
+    """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(
+            f'no statistics at {path}; make them with scripts/compute_statistics.py'
+        )
+    with xarray.open_dataset(path) as dataset:
+        return _checked(select_channels(dataset.load(), channels))
+
+
+def select_channels(
+    statistics: xarray.Dataset, channels: ChannelIndex
+) -> xarray.Dataset:
+    """Returns the statistics of `channels`, in their order.
+
+    Raises:
+      ValueError: naming the channels that the statistics lack.
+    """
+    position = {channel: i for i, channel in enumerate(_channels_of(statistics))}
+    missing = [channel for channel in channels if channel not in position]
+    if missing:
+        raise ValueError(
+            f'the statistics lack {", ".join(map(str, missing))}; compute them anew '
+            'with scripts/compute_statistics.py and the variables of this config'
+        )
+    return statistics.isel(channel=[position[channel] for channel in channels])
+
+
+def summary(statistics: xarray.Dataset) -> str:
+    """Returns a table for the eye, with the ratio of tendency_std to std.
+
+    The ratio is the forecaster's check: near 1 means that a step is as long as the
+    memory of the field, and exactly 1 everywhere that something was copied.
+    """
+    lines = [f'{"channel":32}{"mean":>12}{"std":>12}{"tendency std":>14}{"ratio":>8}']
+    rows = zip(
+        _channels_of(statistics),
+        statistics['mean'].values,
+        statistics['std'].values,
+        statistics['tendency_std'].values,
+        strict=True,
+    )
+    for channel, mean, std, tendency in rows:
+        lines.append(
+            f'{str(channel):32}{mean:12.4g}{std:12.4g}{tendency:14.4g}'
+            f'{tendency / std:8.3f}'
+        )
+    return '\n'.join(lines)
+
+
+class _Spread(NamedTuple):
+    """Moments of what was seen so far; each time counts once.
+
+    Attributes:
+      num_times: `[level]`, those with finite values.
+      mean: `[level]`.
+      squares: `[level]` sum over times of the area mean of squared deviations.
+    """
+
+    num_times: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, fields: np.ndarray, area_weights: np.ndarray) -> _Spread:
+        """Moments of float64 `[time, level, lat, lon]`; overwrites `fields`."""
+        weights = area_weights / (fields.shape[-2] * fields.shape[-1])
+        with np.errstate(invalid='ignore'):  # inf - inf; sorted out below.
+            means = np.einsum('tzyx,y->tz', fields, weights)
+            fields -= means[..., None, None]
+            squares = np.einsum('tzyx,y->tz', np.square(fields, out=fields), weights)
+        valid = np.isfinite(squares)
+        count = valid.sum(axis=0)
+        means = np.where(valid, means, 0)
+        mean = means.sum(axis=0) / np.maximum(count, 1)
+        between = np.where(valid, (means - mean) ** 2, 0)
+        within = np.where(valid, squares, 0)
+        return cls(count, mean, (within + between).sum(axis=0))
+
+    def merge(self, other: _Spread) -> _Spread:
+        """Moments of both together (Chan, Golub and LeVeque, eq. 2.1)."""
+        count = self.num_times + other.num_times
+        difference = other.mean - self.mean
+        share = other.num_times / np.maximum(count, 1)
+        return _Spread(
+            count,
+            self.mean + difference * share,
+            self.squares + other.squares + difference**2 * self.num_times * share,
+        )
+
+    @property
+    def std(self) -> np.ndarray:
+        """`[level]`, NaN where nothing was counted."""
+        seen = np.where(self.num_times > 0, self.num_times, np.nan)
+        return np.sqrt(self.squares / seen)
+
+
+class _Moments(NamedTuple):
+    state: _Spread
+    tendency: _Spread
+
+
+def _stream(
+    field: xarray.DataArray,
+    period: slice,
+    step: np.timedelta64,
+    area_weights: np.ndarray,
+    max_bytes: int,
+) -> _Moments:
+    """Runs over `[time, (level,) lat, lon]`, holding one block and the time before."""
+    times = field.time.values
+    follows = np.concatenate([[False], np.diff(times) == step])
+    shape = (field.sizes.get('level', 1), *field.shape[-2:])
+    nothing = np.zeros(shape[0])
+    moments = _Moments(*[_Spread(nothing.astype(int), nothing, nothing)] * 2)
+    previous = np.full((1, *shape), np.nan)
+    for block in _blocks(field, period, max_bytes):
+        # Always a copy: it will be overwritten, and may be the caller's own array.
+        fields = np.array(field[block].values, np.float64).reshape(-1, *shape)
+        with np.errstate(invalid='ignore'):
+            tendencies = np.diff(fields, axis=0, prepend=previous)
+        tendencies[~follows[block]] = np.nan
+        # A copy: a view would keep the whole block alive beside the next one.
+        previous = fields[-1:].copy()
+        moments = _Moments(
+            moments.state.merge(_Spread.of(fields, area_weights)),
+            moments.tendency.merge(_Spread.of(tendencies, area_weights)),
+        )
+    return moments
+
+
+def _select_levels(field: xarray.DataArray, levels: Sequence[int]) -> xarray.DataArray:
+    """`[time, level, lat, lon]`, or without level for a surface variable; lazy."""
+    # No expand_dims for the latter: it would read the whole field.
+    field = field.sel(level=list(levels)) if levels else field
+    return field.transpose('time', ..., 'latitude', 'longitude')
+
+
+def _blocks(field: xarray.DataArray, period: slice, max_bytes: int) -> Iterator[slice]:
+    """Splits the period into blocks of whole stored chunks, as far as they fit."""
+    fitting = max(1, max_bytes // (8 * int(np.prod(field.shape[1:]))))
+    chunk = field.encoding.get('preferred_chunks', {}).get('time', 1)
+    length = fitting // chunk * chunk or fitting
+    # Bounds are multiples in the store, not in the period: no chunk is read twice.
+    first = period.start - period.start % length
+    bounds = [period.start, *range(first + length, period.stop, length), period.stop]
+    return itertools.starmap(slice, itertools.pairwise(bounds))
+
+
+def _check_present(dataset: xarray.Dataset, channels: ChannelIndex) -> None:
+    levels = dataset['level'].values if 'level' in dataset.coords else ()
+    missing = [
+        channel
+        for channel in channels
+        if channel.variable not in dataset
+        or (channel.level is not None and channel.level not in levels)
+    ]
+    if missing:
+        raise ValueError(
+            f'the store lacks {", ".join(map(str, missing))}; it has variables '
+            f'{", ".join(map(str, dataset.data_vars))} and levels {list(levels)}'
+        )
+
+
+def _period(dataset: xarray.Dataset, start: Any, end: Any) -> slice:
+    """Positions of the times from `start` to the end of `end`."""
+    period = dataset.indexes['time'].slice_indexer(start, end)
+    if period.stop - period.start < 2:
+        raise ValueError(
+            f'expected at least two times from {start} to {end} for statistics, found '
+            f'{max(period.stop - period.start, 0)}; the store covers '
+            f'{_date(dataset, 0)} to {_date(dataset, -1)}'
+        )
+    return slice(period.start, period.stop)
+
+
+def _date(dataset: xarray.Dataset, position: int) -> str:
+    return str(dataset.time.values[position].astype('datetime64[s]'))
+
+
+def _provenance(
+    source: str | None, times: np.ndarray, step: np.timedelta64, grid: LatLonGrid
+) -> dict[str, Any]:
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        'title': 'Statistics of an atmosphere per channel',
+        'store': 'in memory' if source is None else str(source),
+        'first_time': str(times[0].astype('datetime64[s]')),
+        'last_time': str(times[-1].astype('datetime64[s]')),
+        'num_times': times.size,
+        'timestep_hours': step / np.timedelta64(1, 'h'),
+        'grid': f'{grid.kind}, {grid.num_lat} latitudes x {grid.num_lon} longitudes',
+        'source': f'spherecast {importlib.metadata.version("spherecast")}',
+        'created': now.isoformat(timespec='seconds'),
+        'comment': _FORMULA,
+    }
+
+
+def _to_dataset(
+    moments: Sequence[_Moments], channels: ChannelIndex, attributes: dict[str, Any]
+) -> xarray.Dataset:
+    state, tendency = (
+        _Spread(*map(np.concatenate, zip(*spreads, strict=True)))
+        for spreads in zip(*moments, strict=True)
+    )
+    levels = [_NO_LEVEL if c.level is None else c.level for c in channels]
+    columns = {
+        'mean': state.mean,
+        'std': state.std,
+        'tendency_std': tendency.std,
+        'num_times': state.num_times,
+        'num_pairs': tendency.num_times,
+    }
+    return xarray.Dataset(
+        {name: ('channel', values) for name, values in columns.items()},
+        coords={
+            'variable': ('channel', [channel.variable for channel in channels]),
+            'level': ('channel', np.asarray(levels, np.int32), {'units': 'hPa'}),
+        },
+        attrs=attributes,
+    )
+
+
+def _channels_of(statistics: xarray.Dataset) -> list[Channel]:
+    return [
+        Channel(str(variable), None if level == _NO_LEVEL else int(level))
+        for variable, level in zip(
+            statistics['variable'].values, statistics['level'].values, strict=True
+        )
+    ]
+
+
+def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
+    """Returns the statistics, if they can be those of an atmosphere."""
+    mean, std, tendency, times, pairs = (
+        statistics[name].values
+        for name in ('mean', 'std', 'tendency_std', 'num_times', 'num_pairs')
+    )
+    # From |a - b|^2 <= 2 |a|^2 + 2 |b|^2, each time being in at most two pairs.
+    largest = 2 * np.sqrt(times / np.maximum(pairs, 1)) * std * (1 + 1e-9)
+    bad_by_reason = {
+        'finite at no time of the period; leave it out of the config, or repair the '
+        'store': times == 0,
+        'of zero standard deviation, or one that is not a number: a constant field '
+        'cannot be scaled; leave it out of the config, or repair the '
+        'store': ~(std > _CONSTANT * np.abs(mean)),
+        'without two finite times one time step apart, so without a tendency; choose '
+        'another period': pairs == 0,
+        'of zero tendency standard deviation, or one that is not a number: a field '
+        'that never changes needs no forecast; leave it out of the '
+        'config': ~(tendency > _CONSTANT * std),
+        'of a tendency standard deviation larger than its standard deviation allows: '
+        'the file is damaged; compute it anew': tendency > largest,
+        'of a tendency standard deviation that is a copy of the standard deviation; '
+        'compute the statistics anew': np.full(std.shape, (std == tendency).all()),
+    }
+    channels = _channels_of(statistics)
+    for reason, bad in bad_by_reason.items():
+        if bad.any():
+            named = ', '.join(str(channels[i]) for i in np.flatnonzero(bad))
+            raise ValueError(f'statistics of channels {reason}: {named}')
+    return statistics
