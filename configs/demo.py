@@ -1,0 +1,72 @@
+"""The embedded default: a simulated planet, trained and scored on two CPU cores.
+
+Launch: `make demo`, or step by step as in the README.
+Hardware: two CPU cores, 4 GiB. Duration and scores: not yet run.
+"""
+
+from ml_collections import ConfigDict
+
+LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
+
+
+def get_config() -> ConfigDict:
+    """Returns the experiment."""
+    config = ConfigDict()
+
+    config.data = ConfigDict()
+    config.data.store = 'runs/demo/planet.zarr'
+    config.data.storage_options = ConfigDict()
+    config.data.variables = ConfigDict(
+        {
+            'geopotential': LEVELS,
+            'specific_humidity': LEVELS,
+            'temperature': LEVELS,
+            'u_component_of_wind': LEVELS,
+            'v_component_of_wind': LEVELS,
+            'vertical_velocity': LEVELS,
+        }
+    )
+    config.data.statics = ('geopotential_at_surface', 'land_sea_mask')
+    config.data.train = ('2001-01-01', '2002-01-10')
+    config.data.validation = ('2002-01-15', '2002-01-20')
+    config.data.test = ('2002-01-25', '2002-02-20')
+    config.data.cache_gb = 2.0
+    config.data.prefetch_gb = 0.25
+
+    config.grid = ConfigDict({'kind': 'gauss', 'num_lat': 32, 'num_lon': 64})
+
+    config.model = ConfigDict()
+    config.model.latent = ConfigDict({'kind': 'gauss', 'num_lat': 32, 'num_lon': 64})
+    config.model.scalar_channels = 48
+    config.model.vector_channels = 24
+    config.model.num_blocks = 3
+    config.model.num_knots = 8
+    config.model.skips = 'none'
+
+    config.loss = ConfigDict()
+    config.loss.variable_weights = ConfigDict()
+    config.loss.level_weights = ConfigDict()
+
+    config.training = ConfigDict()
+    config.training.seed = 0
+    config.training.num_updates = 600
+    config.training.batch_size = 8
+    config.training.curriculum = ((0, 1), (400, 2), (500, 4))
+    config.training.learning_rate = 4e-3
+    config.training.warmup_updates = 50
+    config.training.weight_decay = 0.01
+    config.training.clip_norm = 1.0
+    config.training.ema_decay = 0.98
+    config.training.log_every = 20
+    config.training.validate_every = 100
+    config.training.validation_batches = 2
+    config.training.checkpoint_every = 100
+    config.training.keep_checkpoints = 2
+
+    config.forecast = ConfigDict()
+    config.forecast.init_every_hours = 12
+    config.forecast.lead_hours = 120
+    config.forecast.batch_size = 8
+
+    config.climatology = ConfigDict({'window_days': 61})
+    return config.lock()

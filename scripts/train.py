@@ -1,0 +1,33 @@
+"""Trains an experiment; started again with the same workdir, it goes on.
+
+Example:
+  python scripts/train.py --config=configs/demo.py --workdir=runs/demo
+
+Any key of the config can be set on the command line:
+  python scripts/train.py --config=configs/ncep_sample.py --workdir=runs/ncep \
+      --config.data.store=ncep.zarr --config.training.num_updates=100
+"""
+
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file('config', None, 'Experiment, configs/*.py.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
+flags.mark_flag_as_required('config')
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the training that the flags describe."""
+    if len(argv) > 1:
+        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
+    # Imported here, so that --help answers at once.
+    from weather.experiment import Experiment
+    from weather.training.trainer import train
+
+    train(Experiment.from_config(_CONFIG.value), _WORKDIR.value)
+
+
+if __name__ == '__main__':
+    app.run(main)

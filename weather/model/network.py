@@ -1,0 +1,101 @@
+"""The network: a spherical CNN from normalised fields to normalised tendencies.
+
+Source: Esteves, Slotine, Makadia, "Scaling Spherical CNNs", ICML 2023
+(arXiv:2306.05420), section 5.4: an input convolution with spectral pooling, residual
+blocks on a coarser grid, an output convolution with spectral upsampling.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from flax import linen as nn
+
+from sphere_ops.fields import SpinFields
+from sphere_ops.grid import LatLonGrid
+from sphere_ops.layers import (
+    PhaseCollapse,
+    ResidualBlock,
+    SpectralBatchNorm,
+    SpinConvolution,
+)
+from sphere_ops.operators import pad_to_degree, truncate
+from sphere_ops.transform import SpinTransform
+from weather import experiment
+
+
+class Transforms(NamedTuple):
+    """Transforms of the two grids of the network.
+
+    Attributes:
+      state: of the grid of the states, up to the largest degree the network sees.
+      latent: of the grid of the residual blocks.
+    """
+
+    state: SpinTransform
+    latent: SpinTransform
+
+    @classmethod
+    def create(
+        cls, grid: LatLonGrid, model: experiment.Model, spins: tuple[int, ...] = (0, 1)
+    ) -> Transforms:
+        """Builds both; pooling is the state's coefficients cut at the latent degree."""
+        degree = min(grid.max_degree, model.latent.max_degree)
+        state_degree = grid.max_degree if model.skips == 'input' else degree
+        return cls(
+            state=SpinTransform.create(grid, spins=spins, max_degree=state_degree),
+            latent=SpinTransform.create(model.latent, spins=(0, 1), max_degree=degree),
+        )
+
+
+class SphericalCNN(nn.Module):
+    """Spherical CNN of the paper, with `2 * num_blocks + 2` convolutions.
+
+    Attributes:
+      model: sizes.
+      num_scalars: spin-0 fields of a state.
+      num_vectors: spin-1 fields of a state.
+      use_running_average: norms take running moments instead of those of the batch.
+    """
+
+    model: experiment.Model
+    num_scalars: int
+    num_vectors: int
+    use_running_average: bool
+
+    @nn.compact
+    def __call__(self, fields: SpinFields, transforms: Transforms) -> SpinFields:
+        """Returns one step's tendency of the state, in units of its spread.
+
+        Args:
+          fields: normalised state, forcings and statics: spin 0
+            `[..., lat, lon, scalars]`, spin 1 `[..., lat, lon, winds]`.
+          transforms: of the two grids.
+        """
+        model, latent = self.model, transforms.latent
+        width = {0: model.scalar_channels, 1: model.vector_channels}
+        inputs = transforms.state.to_spectral(fields)
+
+        hidden = truncate(inputs, latent.max_degree)
+        hidden = SpinConvolution(width, model.num_knots, name='input')(hidden)
+        hidden = SpectralBatchNorm(self.use_running_average)(hidden)
+        hidden = PhaseCollapse()(hidden, latent)
+        for i in range(model.num_blocks):
+            hidden = ResidualBlock(
+                width, model.num_knots, self.use_running_average, name=f'block_{i}'
+            )(hidden, latent)
+
+        # Kernels that begin at zero make the first forecast persistence.
+        width = {0: self.num_scalars}
+        if self.num_vectors:
+            width[1] = self.num_vectors
+        output = SpinConvolution(
+            width, model.num_knots, nn.initializers.zeros, name='output'
+        )(hidden)
+        if model.skips == 'input':
+            direct = SpinConvolution(
+                width, model.num_knots, nn.initializers.zeros, name='output_of_input'
+            )(inputs)
+            output = pad_to_degree(output, transforms.state.max_degree)
+            output = {spin: output[spin] + direct[spin] for spin in output}
+        return transforms.state.to_grid(output)

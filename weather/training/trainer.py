@@ -1,0 +1,344 @@
+"""Training from a config to the last checkpoint; started again, it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import os
+import pathlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from weather.checkpoint import Checkpoints
+from weather.data.forcings import POSITIONS, clock, static_fields
+from weather.data.loader import GIGABYTE, Batch, Loader
+from weather.data.normalizer import Normalizer
+from weather.data.statistics import (
+    compute_statistics,
+    load_statistics,
+    save_statistics,
+)
+from weather.data.store import Atmosphere, open_atmosphere
+from weather.data.windows import WindowIndex, invalid_times
+from weather.experiment import Experiment
+from weather.model.forecast_model import ForecastModel
+from weather.model.loss import channel_weights
+from weather.training.metrics import MetricsWriter
+from weather.training.sharding import (
+    check_batch_size,
+    make_mesh,
+    replicated,
+    split_batch,
+)
+from weather.training.update import (
+    DeviceBatch,
+    Metrics,
+    TrainState,
+    init_train_state,
+    learning_rate_schedule,
+    make_update,
+    make_validation,
+)
+from weather.workdir import Workdir
+
+_HOUR = np.timedelta64(1, 'h')
+
+
+def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
+    """Trains an experiment, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+      setup: the experiment.
+      workdir: run directory; claimed for this experiment.
+
+    Raises:
+      WorkdirError: the directory holds a run of another config.
+      ValueError: the data do not fit the config; says how.
+      FloatingPointError: the loss is not finite.
+    """
+    files = Workdir(workdir)
+    mesh = make_mesh()
+    check_batch_size(setup.training.batch_size, mesh)
+    atmosphere = open_training_store(setup)
+    check_periods(setup, atmosphere)
+    files.claim(setup)
+    loaders = make_loaders(setup, atmosphere, files)
+    timestep = loaders.training.windows.timestep
+    model = make_model(setup, atmosphere, files)
+    print(_banner(setup, model, loaders, timestep), flush=True)
+
+    with Checkpoints(files.checkpoints, keep=setup.training.keep_checkpoints) as saved:
+        model = jax.device_put(model, replicated(mesh))
+        state = jax.device_put(
+            init_train_state(model, setup.training), replicated(mesh)
+        )
+        if saved.latest is not None:
+            state = _restore(saved, state, model)
+            print(f'resuming after update {int(state.update)}', flush=True)
+        to_device = functools.partial(_to_device, mesh=mesh, timestep=timestep)
+        _loop(setup, files, saved, model, state, loaders, to_device)
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaders:
+    """Batches for training and for validation."""
+
+    training: Loader
+    validation: Loader
+
+
+def open_training_store(setup: Experiment) -> Atmosphere:
+    """Opens the store of an experiment, with its statics."""
+    data = setup.data
+    return open_atmosphere(
+        data.store,
+        levels=data.channels.levels,
+        statics=data.statics,
+        grid=setup.grid,
+        storage_options=data.storage_options,
+    )
+
+
+def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:
+    """Finds out, before anything is written, whether a period is too short.
+
+    Raises:
+      ValueError: the store has no window of a rollout that the curriculum asks for.
+    """
+    for period in (setup.data.train, setup.data.validation):
+        windows = WindowIndex(atmosphere.times, period=period)
+        for num_steps in {1, setup.training.max_steps}:
+            windows.starts(num_steps)
+
+
+def make_loaders(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> Loaders:
+    """Builds the loaders of both periods, without windows that touch a NaN."""
+    data, training = setup.data, setup.training
+    invalid = _invalid_times(setup, atmosphere, files)
+
+    def loader(period: tuple[str, str], seed: int) -> Loader:
+        return Loader(
+            atmosphere,
+            WindowIndex(atmosphere.times, period=period, invalid=invalid),
+            batch_size=training.batch_size,
+            seed=seed,
+            cache_bytes=int(data.cache_gb * GIGABYTE),
+            prefetch_bytes=int(data.prefetch_gb * GIGABYTE),
+        )
+
+    # Validation batches are the same in every run, whatever its seed.
+    return Loaders(loader(data.train, training.seed), loader(data.validation, 0))
+
+
+def _invalid_times(
+    setup: Experiment, atmosphere: Atmosphere, files: Workdir
+) -> np.ndarray:
+    """Times with NaN in either period: scanned once per run, which reads them all."""
+    if not files.invalid_times.exists():
+        print('looking for missing values', flush=True)
+        found = [
+            invalid_times(
+                atmosphere.dataset.sel(time=slice(*period)), setup.data.channels.levels
+            )
+            for period in (setup.data.train, setup.data.validation)
+        ]
+        texts = [str(time) for time in np.unique(np.concatenate(found))]
+        temporary = files.invalid_times.with_suffix('.tmp')
+        temporary.write_text(json.dumps(texts))
+        os.replace(temporary, files.invalid_times)
+    return np.array(json.loads(files.invalid_times.read_text()), 'datetime64[ns]')
+
+
+def make_model(
+    setup: Experiment, atmosphere: Atmosphere, files: Workdir
+) -> ForecastModel:
+    """Builds the model; computes and saves the statistics where they are missing."""
+    channels = setup.data.channels
+    if not files.statistics.exists():
+        print(f'computing statistics into {files.statistics}', flush=True)
+        start, end = setup.data.train
+        statistics = compute_statistics(
+            atmosphere.dataset, channels, start=start, end=end
+        )
+        save_statistics(statistics, files.statistics)
+    normalizer = Normalizer.from_statistics(
+        load_statistics(files.statistics, channels), channels
+    )
+    statics = static_fields(
+        atmosphere.dataset, setup.grid, (*setup.data.statics, *POSITIONS)
+    )
+    return ForecastModel.create(setup, normalizer, statics)
+
+
+def _loop(
+    setup: Experiment,
+    files: Workdir,
+    saved: Checkpoints,
+    model: ForecastModel,
+    state: TrainState,
+    loaders: Loaders,
+    to_device: Callable[[Batch], DeviceBatch],
+) -> None:
+    training = setup.training
+    weights = channel_weights(model.channels, setup.loss)
+    apply_update = make_update(training, weights)
+    validate = functools.partial(
+        _validate, setup, make_validation(weights), loaders.validation, to_device
+    )
+    first = int(state.update)
+    batches = loaders.training.batches(first, training.num_updates, training.num_steps)
+    with (
+        contextlib.closing(batches),
+        MetricsWriter(
+            files, first_update=first, num_updates=training.num_updates
+        ) as metrics,
+    ):
+        clock_started, updates_started = time.perf_counter(), first
+        for update, batch in enumerate(batches, start=first + 1):
+            state, result = apply_update(state, model, to_device(batch))
+            metrics.advance()
+            last = update == training.num_updates
+            if update % training.log_every == 0 or last:
+                values = _values(training, update, result)
+                elapsed = time.perf_counter() - clock_started
+                values['updates_per_second'] = (update - updates_started) / elapsed
+                num_steps = len(result.lead_losses)
+                metrics.write(update, num_steps, values)
+                metrics.say(_line(setup, update, values, loaders.training))
+            if update % training.validate_every == 0 or last:
+                values = validate(state, model)
+                metrics.write(update, training.max_steps, values)
+                metrics.say(_validation_line(update, values))
+            if update % training.checkpoint_every == 0 or last:
+                _save(saved, setup, state, model, loaders.training.windows.timestep)
+            if update % training.log_every == 0:
+                # Compilation, validation and saving do not count as throughput.
+                clock_started, updates_started = time.perf_counter(), update
+
+
+def _values(training: Any, update: int, result: Metrics) -> dict[str, float]:
+    """Named metrics of one update; refuses a loss that is not finite."""
+    values = {
+        'loss': float(result.loss),
+        'gradient_norm': float(result.gradient_norm),
+        'learning_rate': float(learning_rate_schedule(training)(update - 1)),
+    }
+    for step, loss in enumerate(np.asarray(result.lead_losses), start=1):
+        values[f'loss_step_{step}'] = float(loss)
+    if not np.isfinite(values['loss']):
+        raise FloatingPointError(
+            f'the loss is {values["loss"]} after update {update}; lower '
+            'training.learning_rate or training.clip_norm and start again: the newest '
+            'checkpoint is from before'
+        )
+    return values
+
+
+def _validate(
+    setup: Experiment,
+    losses_of: Callable[..., jax.Array],
+    loader: Loader,
+    to_device: Callable[[Batch], DeviceBatch],
+    state: TrainState,
+    model: ForecastModel,
+) -> dict[str, float]:
+    """Loss per step of the averaged weights, over the longest rollout trained on."""
+    steps = setup.training.max_steps
+    per_batch = [
+        np.asarray(losses_of(state.average, model, to_device(loader.batch(i, steps))))
+        for i in range(setup.training.validation_batches)
+    ]
+    losses = np.mean(per_batch, axis=0)
+    values = {f'validation_loss_step_{i + 1}': float(v) for i, v in enumerate(losses)}
+    return {'validation_loss': float(losses.sum()), **values}
+
+
+def _to_device(batch: Batch, *, mesh: Any, timestep: np.timedelta64) -> DeviceBatch:
+    clocks = clock(batch.valid_times[:, 1:], timestep=timestep)
+    return split_batch(mesh, DeviceBatch(batch.fields, clocks))
+
+
+def _save(
+    saved: Checkpoints,
+    setup: Experiment,
+    state: TrainState,
+    model: ForecastModel,
+    timestep: np.timedelta64,
+) -> None:
+    update = int(state.update)
+    saved.save(
+        update,
+        training=_training_item(state),
+        forecast=_forecast_item(state, model),
+        metadata={
+            'config': setup.to_dict(),
+            'config_hash': setup.digest,
+            'loader': {'seed': setup.training.seed, 'next_update': update},
+            'timestep_seconds': int(timestep / np.timedelta64(1, 's')),
+            'code_version': importlib.metadata.version('spherecast'),
+        },
+    )
+
+
+def _restore(saved: Checkpoints, state: TrainState, model: ForecastModel) -> TrainState:
+    training = saved.restore_training(_training_item(state))
+    forecast = saved.restore_forecast(_forecast_item(state, model))
+    return TrainState(average=forecast['variables'], **training)
+
+
+def _training_item(state: TrainState) -> dict[str, Any]:
+    return {
+        'update': state.update,
+        'variables': state.variables,
+        'optimizer': state.optimizer,
+    }
+
+
+def _forecast_item(state: TrainState, model: ForecastModel) -> dict[str, Any]:
+    return {
+        'variables': state.average,
+        'normalizer': dataclasses.asdict(model.normalizer),
+        'statics': model.statics,
+    }
+
+
+def _banner(
+    setup: Experiment, model: ForecastModel, loaders: Loaders, timestep: np.timedelta64
+) -> str:
+    shapes = jax.eval_shape(model.init, jax.random.key(0))['params']
+    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+    windows = loaders.training.windows.starts(setup.training.num_steps(0))
+    return (
+        f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
+        f'{setup.grid.kind} grid, {len(model.channels)} channels, '
+        f'step {timestep / _HOUR:g} h, {len(windows)} training windows\n'
+        f'model: {count:,} parameters; devices: {len(jax.devices())} '
+        f'{jax.devices()[0].platform}; config {setup.digest}'
+    )
+
+
+def _line(
+    setup: Experiment, update: int, values: dict[str, float], loader: Loader
+) -> str:
+    hours = loader.windows.timestep / _HOUR
+    leads = [value for name, value in values.items() if name.startswith('loss_step_')]
+    shown = ', '.join(f'{(i + 1) * hours:g} h {v:.3f}' for i, v in enumerate(leads))
+    rate = values['updates_per_second']
+    return (
+        f'update {update}/{setup.training.num_updates}  loss {values["loss"]:.3f} '
+        f'({shown})  gradient {values["gradient_norm"]:.2f}  {rate:.2f} updates/s '
+        f'{rate * setup.training.batch_size:.1f} windows/s'
+    )
+
+
+def _validation_line(update: int, values: dict[str, float]) -> str:
+    leads = [v for name, v in values.items() if name.startswith('validation_loss_')]
+    shown = ', '.join(f'{loss:.3f}' for loss in leads)
+    return f'update {update}  validation loss {values["validation_loss"]:.3f} ({shown})'
