@@ -1,0 +1,164 @@
+"""Whether a store holds what its names promise: units, ranges, NaN."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from weather.data.axes import Axes
+from weather.data.stored_field import StoredField
+from weather.variables import VARIABLES, Channel
+
+GRAVITY = 9.80665  # m s-2, standard (CGPM 1901)
+
+# Spellings of "a fraction" and of base units beyond what the parser reads.
+_DIMENSIONLESS = {'', '1', '-', '~', '(0 - 1)', 'dimensionless', 'fraction'}
+_ALIASES = {
+    'kelvin': 'K',
+    'degK': 'K',
+    'metre': 'm',
+    'meter': 'm',
+    'pascal': 'Pa',
+    'sec': 's',
+    'second': 's',
+}
+# Derived units by base units, as far as the variables need them.
+_DERIVED = {'J': {'kg': 1, 'm': 2, 's': -2}}
+
+
+def parse_units(units: str) -> dict[str, int] | None:
+    """Returns powers by unit: `'m**2 s**-2'`, `'m2/s2'` -> `{'m': 2, 's': -2}`.
+
+    Powers that cancel are left out, so that `'kg kg-1'` equals `'1'`; None is returned
+    where the spelling is not understood.
+    """
+    if units.strip() in _DIMENSIONLESS:
+        return {}
+    powers: dict[str, int] = {}
+    text = units.replace('**', '').replace('^', '').replace('/', ' / ')
+    sign = 1
+    for token in re.split(r'[\s.*]+', text.strip()):
+        if token == '/':
+            sign = -1
+            continue
+        match = re.fullmatch(r'([A-Za-z]+)([+-]?\d+)?', token)
+        if match is None:
+            if token == '1':
+                continue
+            return None
+        name = _ALIASES.get(match[1], match[1])
+        power = sign * int(match[2] or 1)
+        sign = 1
+        for base, times in _DERIVED.get(name, {name: 1}).items():
+            powers[base] = powers.get(base, 0) + times * power
+    return {name: power for name, power in powers.items() if power}
+
+
+def check_units(name: str, units: str | None, source: str) -> None:
+    """Refuses a `units` attribute that is not the variable's; absent is accepted.
+
+    Raises:
+      ValueError: other units; the message says by what to multiply where known.
+    """
+    if units is None or name not in VARIABLES:
+        return
+    expected = VARIABLES[name].units
+    if parse_units(units) != parse_units(expected):
+        hint = f'convert {name} to {expected}, or correct the attribute'
+        if 'geopotential' in name and parse_units(units) in ({'m': 1}, {'gpm': 1}):
+            hint = f'these are heights: multiply {name} by {GRAVITY} m s-2'
+        raise ValueError(
+            f'expected {name} in {expected!r}, found units {units!r} in {source}; '
+            f'{hint}'
+        )
+
+
+def standard_geopotential(pressure_hpa: float) -> float:
+    """Geopotential of a pressure level in the US Standard Atmosphere 1976, m2 s-2.
+
+    Troposphere and the isothermal layer above it, the latter continued upward: within
+    10 % of the real global mean from 850 hPa to 1 hPa.
+    """
+    lapse, temperature, gas_constant = 0.0065, 288.15, 287.053
+    if pressure_hpa > 226.32:
+        exponent = gas_constant * lapse / GRAVITY
+        height = temperature / lapse * (1 - (pressure_hpa / 1013.25) ** exponent)
+        return GRAVITY * height
+    return GRAVITY * 11000 + gas_constant * 216.65 * np.log(226.32 / pressure_hpa)
+
+
+def check_mean(channel: Channel, mean: float, source: str) -> None:
+    """Refuses a global mean that no terrestrial atmosphere has in SI units.
+
+    Args:
+      channel: the variable and its level.
+      mean: area-weighted mean of one time.
+      source: path of the store, for the message.
+
+    Raises:
+      ValueError: naming the channel, the expected range and what was found.
+    """
+    if channel.variable not in VARIABLES or np.isnan(mean):
+        return
+    variable = VARIABLES[channel.variable]
+    low, high = variable.plausible
+    hint = f'convert it to {variable.units}'
+    # Below 850 hPa the mean is small against its own variation and says little.
+    if channel.variable == 'geopotential' and (channel.level or 1000) <= 850:
+        standard = standard_geopotential(float(channel.level or 0))
+        low, high = 0.5 * standard, 2 * standard
+        if low < mean * GRAVITY < high:
+            hint = f'these are heights in metres: multiply by {GRAVITY} m s-2'
+    if not low <= mean <= high:
+        raise ValueError(
+            f'expected the global mean of {channel} between {low:.4g} and {high:.4g} '
+            f'{variable.units}, found {mean:.4g} in {source}; {hint}'
+        )
+
+
+def check_sample(
+    field: StoredField, levels: Sequence[int], axes: Axes, *, check_nan: bool
+) -> None:
+    """Checks the means, and that each channel has values, in a sample of times.
+
+    The middle of the store is read; its ends too where a channel is NaN there, since
+    public stores have NaN days.
+    """
+    last = max(field.times.size - 1, 0)
+    empty: set[Channel] = set()
+    for number, time in enumerate((last // 2, 0, last)):
+        means = _channel_means(field, levels, axes, time)
+        for channel, mean in means.items():
+            check_mean(channel, mean, field.source)
+        nan = {channel for channel, mean in means.items() if np.isnan(mean)}
+        empty = nan if number == 0 else empty & nan
+        if not empty or not check_nan or 'time' not in field.dims:
+            break
+    if empty and check_nan:
+        names = ', '.join(str(channel) for channel in means if channel in empty)
+        raise ValueError(
+            f'expected values in {names}, found NaN everywhere at the sampled times in '
+            f'{field.source}; leave these out of config.data, or repair the store'
+        )
+
+
+def _channel_means(
+    field: StoredField, levels: Sequence[int], axes: Axes, time: int
+) -> dict[Channel, float]:
+    """Returns the area mean of every channel at a time; NaN where all is NaN."""
+    selection = {'time': np.array([time])} if 'time' in field.dims else {}
+    if 'level' in field.dims:
+        order = axes.coordinates['level'].tolist()
+        selection['level'] = np.array([order.index(level) for level in levels])
+    values = field.read(selection).reshape(-1, *axes.grid.shape)
+    weights = np.broadcast_to(axes.grid.area_weights[:, None], axes.grid.shape)
+    channels = [Channel(field.name, level) for level in levels or (None,)]
+    means = {}
+    for channel, horizontal in zip(channels, values, strict=True):
+        valid = np.isfinite(horizontal)
+        total = np.sum(weights, where=valid)
+        mean = np.sum(weights * horizontal, where=valid) / total if total else np.nan
+        means[channel] = float(mean)
+    return means
