@@ -1,0 +1,121 @@
+"""A window is valid times one step apart, all of them within its period."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from weather.data import store, windows
+from weather.data.windows import WindowIndex
+
+HOUR = np.timedelta64(1, 'h')
+START = np.datetime64('2000-01-01T00', 'ns')
+
+
+def every_six_hours(*numbers):
+    return START + 6 * np.array(numbers) * HOUR
+
+
+def test_windows_start_wherever_their_last_time_is_within_the_period():
+    index = WindowIndex(
+        every_six_hours(*range(20)), period=('2000-01-02', '2000-01-03')
+    )
+    assert index.starts(0).tolist() == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert index.starts(3).tolist() == [4, 5, 6, 7, 8]
+    assert index.starts(7).tolist() == [4]
+
+
+@pytest.mark.parametrize(
+    'period, first, last',
+    [
+        (('2000-01-01', '2000-01-01'), 0, 3),
+        (('2000-01-01T06', '2000-01-01T12'), 1, 2),
+        (('2000-01-01T06:00:00', '2000-01-01T17:59:59'), 1, 2),
+        (('2000-01', '2000-01'), 0, 19),
+        (('1999', '2000'), 0, 19),
+    ],
+)
+def test_a_period_includes_all_of_its_last_entry(period, first, last):
+    index = WindowIndex(every_six_hours(*range(20)), period=period)
+    assert index.starts(0).tolist() == list(range(first, last + 1))
+
+
+def test_windows_that_cross_a_gap_or_touch_nan_are_left_out_and_counted(caplog):
+    times = every_six_hours(0, 1, 2, 3, 6, 7, 8, 9, 10, 11)
+    with caplog.at_level(logging.INFO, logger='absl'):
+        index = WindowIndex(
+            times, period=('2000', '2000'), invalid=every_six_hours(10, 999)
+        )
+        assert index.starts(2).tolist() == [0, 1, 4, 5]
+    assert '4 windows of 2 steps among 10 times' in caplog.text
+    assert '2 across gaps, 2 with invalid (NaN) times' in caplog.text
+
+
+@pytest.mark.parametrize('num_steps', [0, 1, 2, 5])
+def test_windows_are_those_of_the_slow_definition(num_steps):
+    rng = np.random.default_rng(0)
+    times = every_six_hours(*np.flatnonzero(rng.random(200) < 0.9))
+    invalid = times[rng.random(times.size) < 0.05]
+    index = WindowIndex(times, period=('2000', '2000'), invalid=invalid)
+    slow = [
+        start
+        for start in range(times.size - num_steps)
+        if all(
+            times[start + i] == times[start] + 6 * i * HOUR
+            and times[start + i] not in invalid
+            for i in range(num_steps + 1)
+        )
+    ]
+    assert index.starts(num_steps).tolist() == slow
+
+
+def test_too_short_a_period_says_what_is_needed_and_found():
+    index = WindowIndex(
+        every_six_hours(*range(20)), period=('2000-01-01', '2000-01-02')
+    )
+    with pytest.raises(
+        ValueError, match='at least 10 consecutive valid times 6 h apart.*among 8 times'
+    ):
+        index.starts(9)
+
+
+@pytest.mark.parametrize(
+    'period, message',
+    [
+        (('2001', '2002'), 'the store covers 2000-01-01T00:00:00 to 2000-01-05T18'),
+        (('2000-01-03', '2000-01-02'), 'end before start'),
+        (('yesterday', 'today'), 'as ISO 8601 dates'),
+    ],
+)
+def test_impossible_periods_are_refused(period, message):
+    with pytest.raises(ValueError, match=message):
+        WindowIndex(every_six_hours(*range(20)), period=period)
+
+
+def test_a_negative_rollout_is_refused():
+    index = WindowIndex(every_six_hours(*range(20)), period=('2000', '2000'))
+    with pytest.raises(ValueError, match='num_steps >= 0, got -1'):
+        index.starts(-1)
+
+
+@pytest.mark.parametrize('block_bytes', [1, 2**25])
+def test_invalid_times_are_those_with_a_hole_in_a_channel_in_use(
+    coded_dataset, write_store, monkeypatch, block_bytes
+):
+    monkeypatch.setattr(windows, '_SCAN_BLOCK_BYTES', block_bytes)
+    coded_dataset['temperature'][4, 2, 1, 1] = np.nan  # 850 hPa, in use
+    coded_dataset['temperature'][5, 1, 1, 1] = np.nan  # 500 hPa, not in use
+    coded_dataset['2m_temperature'][11, 0, 0] = np.inf
+    levels = {'temperature': (850, 300), '2m_temperature': ()}
+    opened = store.open_store(
+        write_store(coded_dataset), levels={**levels, 'geopotential': (500,)}
+    )
+    found = windows.invalid_times(opened, levels)
+    assert found.tolist() == opened['time'].values[[4, 11]].tolist()
+
+
+def test_real_reanalysis_is_valid_where_it_has_levels(shared_data):
+    opened = store.open_store(shared_data / 'ncep_r1_20220101_5d_73x144.zarr')
+    levels = {'specific_humidity': (300, 1000), 'geopotential': (50,)}
+    assert windows.invalid_times(opened, levels).size == 0
+    assert windows.invalid_times(opened, {'specific_humidity': (50,)}).size == 5

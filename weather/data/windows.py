@@ -1,0 +1,184 @@
+"""Which windows of consecutive times a rollout can be trained or scored on.
+
+A window of `num_steps` is `num_steps + 1` times, each one time step after the other.
+Windows that cross a gap of the store or touch an invalid time (NaN) are left out, and
+how many is logged.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import xarray
+from absl import logging
+
+from weather.data.times import common_timestep
+
+# Enough to hide the latency of a store; a block is at most this large.
+_SCAN_THREADS = 4
+_SCAN_BLOCK_BYTES = 2**25
+
+
+class WindowIndex:
+    """Windows within a period of a store.
+
+    Attributes:
+      times: `[time]` datetime64 of the whole store.
+      period: first and last date or time, inclusive.
+      timestep: the step between times of a window.
+    """
+
+    def __init__(
+        self,
+        times: np.ndarray,
+        *,
+        period: tuple[str, str],
+        invalid: Sequence[np.datetime64] | np.ndarray = (),
+        timestep: np.timedelta64 | None = None,
+    ):
+        """Selects the times of `period`.
+
+        Args:
+          times: `[time]` datetime64 of the store, increasing.
+          period: first and last date or time, ISO 8601, both inclusive: a bare date,
+            month or year includes all of it.
+          invalid: times not to be used, see `invalid_times`.
+          timestep: step between times of a window; None takes the store's.
+
+        Raises:
+          ValueError: the period cannot be read, ends before it starts, or holds no
+            time of the store.
+        """
+        self.times = np.asarray(times)
+        self.period = (str(period[0]), str(period[1]))
+        self.timestep = common_timestep(self.times) if timestep is None else timestep
+        first, beyond = _bounds(self.period)
+        inside = (self.times >= first) & (self.times < beyond)
+        if not inside.any():
+            raise ValueError(
+                f'expected times between {period[0]} and {period[1]}, the store covers '
+                f'{_text(self.times[0])} to {_text(self.times[-1])}; correct the '
+                'period in config.data'
+            )
+        self._inside = inside
+        self._valid = ~np.isin(self.times, np.asarray(invalid, self.times.dtype))
+        self._starts: dict[int, np.ndarray] = {}
+
+    def starts(self, num_steps: int) -> np.ndarray:
+        """Returns where windows of `num_steps` steps start.
+
+        Args:
+          num_steps: steps of the rollout, 0 for single times.
+
+        Returns:
+          `[window]` int64, positions on the store's time axis, ascending: the window
+          is `times[start : start + num_steps + 1]`.
+
+        Raises:
+          ValueError: the period holds no such window.
+        """
+        if num_steps < 0:
+            raise ValueError(f'expected num_steps >= 0, got {num_steps}')
+        if num_steps not in self._starts:
+            self._starts[num_steps] = self._find(num_steps)
+        return self._starts[num_steps]
+
+    def _find(self, num_steps: int) -> np.ndarray:
+        inside = np.flatnonzero(self._inside)
+        starts = inside[: max(inside.size - num_steps, 0)]
+        steps_fit = np.diff(self.times) == self.timestep
+        continuous = _all_within(steps_fit, starts, num_steps)
+        valid = _all_within(self._valid, starts, num_steps + 1)
+        good = starts[continuous & valid]
+        gaps, touching = np.sum(~continuous), np.sum(continuous & ~valid)
+        counts = (
+            f'{good.size} windows of {num_steps} steps among {inside.size} times; left '
+            f'out: {gaps} across gaps, {touching} with invalid (NaN) times'
+        )
+        if not good.size:
+            raise ValueError(
+                f'expected at least {num_steps + 1} consecutive valid times '
+                f'{_text_step(self.timestep)} apart between {self.period[0]} and '
+                f'{self.period[1]} for a rollout of {num_steps} steps, found {counts}; '
+                'lengthen the period in config.data or roll out fewer steps'
+            )
+        logging.info('%s to %s: %s', *self.period, counts)
+        return good
+
+
+def invalid_times(
+    dataset: xarray.Dataset, levels: Mapping[str, Sequence[int]]
+) -> np.ndarray:
+    """Finds the times at which a channel in use is not finite somewhere.
+
+    Reads everything once, in blocks of bounded size, so that the memory needed does not
+    depend on the number of times; restrict `dataset` with `.sel(time=...)` first where
+    only a period is of interest.
+
+    Args:
+      dataset: opened by `store.open_store`.
+      levels: levels in hPa of each variable; empty for one without levels.
+
+    Returns:
+      Datetime64 of the invalid times, ascending.
+    """
+    bad = np.zeros(dataset.sizes['time'], bool)
+
+    def scan(task: tuple[str, slice]) -> tuple[slice, np.ndarray]:
+        name, block = task
+        field = dataset[name].isel(time=block)
+        if levels[name]:
+            field = field.sel(level=list(levels[name]))
+        values = field.transpose('time', ...).values
+        return block, ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+
+    tasks = ((n, b) for n in levels for b in _time_blocks(dataset[n], len(levels[n])))
+    with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
+        # `map` keeps at most one block per thread in memory: results are flags.
+        for block, found in pool.map(scan, tasks):
+            bad[block] |= found
+    return dataset['time'].values[bad]
+
+
+def _time_blocks(field: xarray.DataArray, num_levels: int) -> Iterator[slice]:
+    """Yields slices of time, whole chunks each where they are small enough."""
+    horizontal = field.sizes['latitude'] * field.sizes['longitude']
+    bytes_per_time = 4 * horizontal * max(num_levels, 1)
+    chunk = field.encoding.get('preferred_chunks', {}).get('time', 1)
+    length = max(_SCAN_BLOCK_BYTES // bytes_per_time // chunk, 1) * chunk
+    for start in range(0, field.sizes['time'], length):
+        yield slice(start, start + length)
+
+
+def _all_within(flags: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Returns whether `flags[start : start + length]` are all set, for each start."""
+    counts = np.concatenate([[0], np.cumsum(flags)])
+    return counts[starts + length] - counts[starts] == length
+
+
+def _bounds(period: tuple[str, str]) -> tuple[np.datetime64, np.datetime64]:
+    """Returns the first time of a period and the first after it."""
+    try:
+        first, last = (np.datetime64(bound) for bound in period)
+    except ValueError as error:
+        raise ValueError(
+            f'expected a period as ISO 8601 dates such as 2020-01-01, got {period}: '
+            f'{error}'
+        ) from error
+    # A date counts to its end, an hour to its last second, as pandas slices do.
+    beyond = last + 1
+    if not first < beyond:
+        raise ValueError(
+            f'expected a period (start, end), got end before start {period}'
+        )
+    return first.astype('datetime64[ns]'), beyond.astype('datetime64[ns]')
+
+
+def _text(time: np.datetime64) -> str:
+    return str(time.astype('datetime64[s]'))
+
+
+def _text_step(step: np.timedelta64) -> str:
+    return f'{step / np.timedelta64(1, "h"):g} h'
