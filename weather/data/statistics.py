@@ -6,17 +6,17 @@ netCDF beside the run, with what they were computed from.
 
 from __future__ import annotations
 
-import concurrent.futures
 import datetime
 import importlib.metadata
 import itertools
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
+from absl import logging
 
 from sphere_ops.grid import LatLonGrid
 from weather.data.times import common_timestep
@@ -42,7 +42,6 @@ def compute_statistics(
     timestep: np.timedelta64 | None = None,
     source: str | None = None,
     max_bytes: int = 2**25,
-    num_threads: int = 4,
 ) -> xarray.Dataset:
     """Returns mean, std and tendency std of every channel, read once, streamed.
 
@@ -57,8 +56,7 @@ def compute_statistics(
       end: last date, included (all hours of it); None for the last of the store.
       timestep: model step; None for the store's.
       source: path or address of the store, for the record.
-      max_bytes: size of a block in float64, for each thread; one time at least.
-      num_threads: variables that are read at the same time.
+      max_bytes: size of a block in float64; one time at least.
 
     Returns:
       Dataset with `mean`, `std` (SI), `tendency_std` (SI per step), `num_times` and
@@ -75,15 +73,18 @@ def compute_statistics(
         dataset.latitude.values, dataset.longitude.values
     )
     step = common_timestep(dataset.time.values) if timestep is None else timestep
-
-    def moments(variable: str) -> _Moments:
-        field = _select_levels(dataset[variable], channels.levels[variable])
-        return _stream(field, period, step, grid.area_weights, max_bytes)
-
     provenance = _provenance(source, dataset.time.values[period], step, grid)
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        results = list(pool.map(moments, channels.variables))
-    return _checked(_to_dataset(results, channels, provenance))
+    moments = [
+        _stream(
+            _select_levels(dataset[variable], channels.levels[variable]),
+            period,
+            step,
+            grid.area_weights,
+            max_bytes,
+        )
+        for variable in channels.variables
+    ]
+    return _checked(_to_dataset(moments, channels, provenance))
 
 
 def save_statistics(statistics: xarray.Dataset, path: str | os.PathLike[str]) -> None:
@@ -171,11 +172,11 @@ class _Spread(NamedTuple):
     @classmethod
     def of(cls, fields: np.ndarray, area_weights: np.ndarray) -> _Spread:
         """Moments of float64 `[time, level, lat, lon]`; overwrites `fields`."""
-        weights = area_weights / (fields.shape[-2] * fields.shape[-1])
+        num_lat, num_lon = fields.shape[-2:]
         with np.errstate(invalid='ignore'):  # inf - inf; sorted out below.
-            means = np.einsum('tzyx,y->tz', fields, weights)
+            means = fields.mean(axis=-1) @ area_weights / num_lat
             fields -= means[..., None, None]
-            squares = np.einsum('tzyx,y->tz', np.square(fields, out=fields), weights)
+            squares = np.vecdot(fields, fields) @ area_weights / (num_lat * num_lon)
         valid = np.isfinite(squares)
         count = valid.sum(axis=0)
         means = np.where(valid, means, 0)
@@ -218,17 +219,19 @@ def _stream(
     times = field.time.values
     follows = np.concatenate([[False], np.diff(times) == step])
     shape = (field.sizes.get('level', 1), *field.shape[-2:])
+    logging.info('statistics of %s: %d times', field.name, period.stop - period.start)
     nothing = np.zeros(shape[0])
     moments = _Moments(*[_Spread(nothing.astype(int), nothing, nothing)] * 2)
-    previous = np.full((1, *shape), np.nan)
-    for block in _blocks(field, period, max_bytes):
-        # Always a copy: it will be overwritten, and may be the caller's own array.
-        fields = np.array(field[block].values, np.float64).reshape(-1, *shape)
+    blocks = _blocks(field, period, max_bytes)
+    # Row 0 holds the time before the block: none at first.
+    buffer = np.full((1 + max(b.stop - b.start for b in blocks), *shape), np.nan)
+    for block in blocks:
+        fields = buffer[1 : 1 + block.stop - block.start]
+        fields[...] = field[block].values.reshape(fields.shape)
         with np.errstate(invalid='ignore'):
-            tendencies = np.diff(fields, axis=0, prepend=previous)
+            tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
         tendencies[~follows[block]] = np.nan
-        # A copy: a view would keep the whole block alive beside the next one.
-        previous = fields[-1:].copy()
+        buffer[0] = fields[-1]
         moments = _Moments(
             moments.state.merge(_Spread.of(fields, area_weights)),
             moments.tendency.merge(_Spread.of(tendencies, area_weights)),
@@ -243,7 +246,7 @@ def _select_levels(field: xarray.DataArray, levels: Sequence[int]) -> xarray.Dat
     return field.transpose('time', ..., 'latitude', 'longitude')
 
 
-def _blocks(field: xarray.DataArray, period: slice, max_bytes: int) -> Iterator[slice]:
+def _blocks(field: xarray.DataArray, period: slice, max_bytes: int) -> list[slice]:
     """Splits the period into blocks of whole stored chunks, as far as they fit."""
     fitting = max(1, max_bytes // (8 * int(np.prod(field.shape[1:]))))
     chunk = field.encoding.get('preferred_chunks', {}).get('time', 1)
@@ -251,7 +254,7 @@ def _blocks(field: xarray.DataArray, period: slice, max_bytes: int) -> Iterator[
     # Bounds are multiples in the store, not in the period: no chunk is read twice.
     first = period.start - period.start % length
     bounds = [period.start, *range(first + length, period.stop, length), period.stop]
-    return itertools.starmap(slice, itertools.pairwise(bounds))
+    return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
 
 def _check_present(dataset: xarray.Dataset, channels: ChannelIndex) -> None:

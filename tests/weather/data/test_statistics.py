@@ -137,7 +137,7 @@ def test_result_does_not_depend_on_the_blocks(times_per_block):
     slab = 8 * 2 * GRID.num_lat * GRID.num_lon
     whole = statistics.compute_statistics(dataset, CHANNELS)
     blocks = statistics.compute_statistics(
-        dataset, CHANNELS, max_bytes=times_per_block * slab, num_threads=1
+        dataset, CHANNELS, max_bytes=times_per_block * slab
     )
     assert_same(blocks, whole, **ROUND_OFF)
 
@@ -244,7 +244,7 @@ def test_memory_does_not_grow_with_the_number_of_times(tmp_path):
         write_zarr(atmosphere(num_times), path, 1)
         dataset = xarray.open_zarr(path, chunks=None, consolidated=False)
         tracemalloc.start()
-        statistics.compute_statistics(dataset, CHANNELS, max_bytes=1, num_threads=1)
+        statistics.compute_statistics(dataset, CHANNELS, max_bytes=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     slab = 8 * 2 * GRID.num_lat * GRID.num_lon
