@@ -1,0 +1,41 @@
+"""Simulates the embedded default atmosphere into a WeatherBench 2 store (Zarr).
+
+An idealised planet: primitive equations with Held-Suarez forcing, mountains and
+moisture; perpetual equinox. A store that is already there with the same parameters is
+left as it is.
+
+Example:
+  python scripts/simulate.py --output=data/planet.zarr --days=730
+"""
+
+from absl import app, flags
+
+_OUTPUT = flags.DEFINE_string('output', None, 'Path of the store.', required=True)
+_DAYS = flags.DEFINE_integer('days', 730, 'Days kept.', lower_bound=1)
+_SPIN_UP = flags.DEFINE_integer(
+    'spin_up_days', 100, 'Days simulated before and discarded.', lower_bound=0
+)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the initial noise.', lower_bound=0)
+_WAVENUMBERS = flags.DEFINE_integer(
+    'wavenumbers', 21, 'Spectral truncation: 21 (64x32 grid), 31, 42, 63 or 85.'
+)
+
+
+def main(argv):
+    """Simulates as the flags say."""
+    if len(argv) > 1:
+        raise app.UsageError(f'unexpected arguments: {argv[1:]}')
+    # Imported late: the dynamical core takes ten seconds, `--help` none.
+    from weather.data import simulation
+
+    config = simulation.SimulationConfig(
+        num_days=_DAYS.value,
+        spin_up_days=_SPIN_UP.value,
+        seed=_SEED.value,
+        max_wavenumber=_WAVENUMBERS.value,
+    )
+    print(simulation.simulate(config, _OUTPUT.value))
+
+
+if __name__ == '__main__':
+    app.run(main)
