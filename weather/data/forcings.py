@@ -156,8 +156,10 @@ def insolation(clock: jax.Array, grid: LatLonGrid) -> jax.Array:
 
     middle = hour_angle + longitude
     total = since_noon(middle + step_angle / 2) - since_noon(middle - step_angle / 2)
-    # Round-off may leave the difference of equal integrals a hair below zero.
-    return SOLAR_CONSTANT * irradiance * jnp.maximum(total, 0) / step_angle
+    # Round-off may leave the difference of equal integrals a hair below zero; a clock
+    # of zeros, which initialises a network as well as any, gives darkness and not NaN.
+    mean = jnp.maximum(total, 0) / jnp.maximum(step_angle, _SMALL)
+    return SOLAR_CONSTANT * irradiance * mean
 
 
 def static_fields(

@@ -217,6 +217,11 @@ def test_impossible_step_and_foreign_clock_are_refused():
         forcings.forcing_fields(np.zeros((2, 3), np.float32), GRID)
 
 
+def test_clock_of_zeros_gives_finite_fields():
+    fields = forcings.forcing_fields(np.zeros(len(forcings.CLOCK), np.float32), GRID)
+    assert np.isfinite(fields).all()
+
+
 def stored_statics(grid=GRID):
     latitude = np.radians(grid.latitudes)[:, None]
     hills = 2000 + 500 * np.cos(latitude) * np.cos(np.radians(grid.longitudes))
