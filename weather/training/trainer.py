@@ -165,7 +165,7 @@ def make_model(
         print(f'computing statistics into {files.statistics}', flush=True)
         start, end = setup.data.train
         statistics = compute_statistics(
-            atmosphere.dataset, channels, start=start, end=end
+            atmosphere.dataset, channels, start=start, end=end, source=atmosphere.source
         )
         save_statistics(statistics, files.statistics)
     normalizer = Normalizer.from_statistics(
