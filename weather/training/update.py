@@ -134,7 +134,7 @@ def make_update(training: experiment.Training, weights: np.ndarray) -> Update:
             average=_average(state, variables, training.ema_decay),
             optimizer=optimizer_state,
         )
-        return following, Metrics(loss, losses, optax.global_norm(gradient))
+        return following, Metrics(loss, losses, optax.tree.norm(gradient))
 
     return jax.jit(update, donate_argnums=0)
 
