@@ -94,7 +94,7 @@ class SpinTransform:
           ValueError: If a spin is unknown or an array is not on the grid.
         """
         self._check_fields(fields)
-        return {spin: self._analyse(spin, field) for spin, field in fields.items()}
+        return _to_spectral(self, dict(fields))
 
     def to_grid(self, coefficients: Mapping[int, jax.Array]) -> SpinFields:
         """Fields on the grid, from coefficients up to `max_degree` or any lower one.
@@ -116,54 +116,89 @@ class SpinTransform:
                 f'transform, got {degree}; reduce them with '
                 f'operators.truncate(coefficients, {self.max_degree})'
             )
-        return {spin: self._synthesise(spin, a) for spin, a in coefficients.items()}
+        return _to_grid(self, dict(coefficients))
 
     def _analyse(self, spin: int, field: jax.Array) -> jax.Array:
-        batch, channels = field.shape[:-3], field.shape[-1]
+        batch = field.shape[:-3]
         field = field.reshape(-1, *field.shape[-3:])
         parts = [field] if spin == 0 else [field.real, field.imag]
-        waves = self._fourier(jnp.stack(parts, axis=-2))
-        waves = waves * self.weights[:, None, None, None]
+        waves = self._fourier(jnp.stack(parts, axis=3))
         if spin != 0:
-            waves = _both_signs(waves)
-        a = _legendre('mlj,pmjbsc->mlbpsc', self.tables[spin], waves)
+            plus, minus = _plus_minus(waves)
+            waves = jnp.stack([plus, minus[:, ::-1]], axis=-2)
+        a = _multiply_by_order(self.tables[spin], waves, contract=2)
         if spin != 0:
-            a = _modes(a, spin)
+            a = _pair(a[..., 0, :], self._reflect(spin, a[..., 1, :]))
+            # A real field has no imaginary part at order 0: exactly, not to round-off.
+            a = a.at[0, :, :, 1].set(0)
         a = jnp.moveaxis(a, 2, 0)
-        return a.reshape(*batch, *a.shape[1:-1], channels)
+        return a.reshape(*batch, *a.shape[1:])
 
     def _synthesise(self, spin: int, a: jax.Array) -> jax.Array:
-        batch, channels, size = a.shape[:-5], a.shape[-1], a.shape[-4]
+        batch, size = a.shape[:-5], a.shape[-4]
         a = jnp.moveaxis(a.reshape(-1, *a.shape[-5:]), 0, 2)
         if spin != 0:
-            a = _signs_of_modes(a, spin)
-        table = self.tables[spin][:size, :size]
-        waves = _legendre('mlj,mlbpsc->pmjbsc', table, a)
+            plus, minus = _plus_minus(a)
+            a = jnp.stack([plus, self._reflect(spin, minus)], axis=-2)
+        waves = _multiply_by_order(self.tables[spin][:size, :size], a, contract=1)
         if spin != 0:
-            waves = _real_fields(waves)
-        values = self._inverse_fourier(waves)
+            waves = _pair(waves[..., 0, :], waves[:, ::-1, ..., 1, :])
+        field = self._inverse_fourier(waves)
         if spin == 0:
-            field = values[..., 0, :]
+            field = field[..., 0, :]
         else:
-            field = jax.lax.complex(values[..., 0, :], values[..., 1, :])
-        return field.reshape(*batch, *self.grid.shape, channels)
+            field = jax.lax.complex(field[..., 0, :], field[..., 1, :])
+        return field.reshape(*batch, *field.shape[1:])
 
     def _fourier(self, field: jax.Array) -> jax.Array:
-        """`[batch, lat, lon, mode, channel]` to `[part, order, lat, batch, ...]`."""
-        return jnp.einsum(
-            'pmn,bjnsc->pmjbsc', self.waves, field, precision=jax.lax.Precision.HIGHEST
-        )
+        """Weighted Fourier sums over longitude of real fields.
+
+        Args:
+          field: `[batch, lat, lon, mode, channel]`.
+
+        Returns:
+          `[order, lat, batch, part, mode, channel]`.
+        """
+        weights = self.weights[:, None, None, None]
+        if _fourier_sums_are_products():
+            waves = jax.lax.dot_general(
+                self.waves,
+                field * weights,
+                (((2,), (2,)), ((), ())),
+                precision=jax.lax.Precision.HIGHEST,
+            )
+            return waves.transpose(1, 3, 2, 0, 4, 5)
+        field = field.transpose(0, 1, 3, 4, 2) * weights
+        waves = jnp.fft.rfft(field)[..., : self.max_degree + 1].transpose(4, 1, 0, 2, 3)
+        return jnp.stack([waves.real, waves.imag], axis=3)
 
     def _inverse_fourier(self, waves: jax.Array) -> jax.Array:
-        """The sum over orders of both signs of a real field."""
-        size = waves.shape[1]
-        twice = jnp.where(jnp.arange(size) == 0, 1, 2).astype(waves.dtype)
-        return jnp.einsum(
-            'pmn,pmjbsc->bjnsc',
-            self.waves[:, :size] * twice[:, None],
-            waves,
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        """Sums over orders of both signs; shapes as in `_fourier`, which it opposes."""
+        if _fourier_sums_are_products():
+            orders = jnp.arange(waves.shape[0])
+            once = jnp.where(orders == 0, 1, 2).astype(waves.dtype)[:, None]
+            field = jax.lax.dot_general(
+                self.waves[:, : orders.size] * once,
+                waves,
+                (((0, 1), (3, 0)), ((), ())),
+                precision=jax.lax.Precision.HIGHEST,
+            )
+            return field.transpose(2, 1, 0, 3, 4)
+        waves = jax.lax.complex(waves[:, :, :, 0], waves[:, :, :, 1])
+        waves = waves.transpose(2, 1, 3, 4, 0)
+        field = jnp.fft.irfft(waves, n=self.grid.num_lon, norm='forward')
+        return jnp.moveaxis(field, -1, 2)
+
+    def _reflect(self, spin: int, a: jax.Array) -> jax.Array:
+        """Times `(-1)^(l + m + s)`, the sign of the tables under m to -m.
+
+        Args:
+          spin: s.
+          a: `[order, degree, ...]`.
+        """
+        index = np.arange(a.shape[0])
+        signs = 1 - 2 * ((index[:, None] + index + spin) % 2)
+        return a * signs.astype(a.dtype)[:, :, None, None, None]
 
     def _check_spins(self, values: Mapping[int, jax.Array]) -> None:
         unknown = sorted(set(values) - set(self.tables))
@@ -194,6 +229,16 @@ class SpinTransform:
                 )
 
 
+@jax.jit
+def _to_spectral(transform: SpinTransform, fields: SpinFields) -> SpinCoefficients:
+    return {spin: transform._analyse(spin, field) for spin, field in fields.items()}
+
+
+@jax.jit
+def _to_grid(transform: SpinTransform, coefficients: SpinCoefficients) -> SpinFields:
+    return {spin: transform._synthesise(spin, a) for spin, a in coefficients.items()}
+
+
 def _check_arguments(grid: LatLonGrid, spins, max_degree: int, dtype) -> None:
     if not spins or any(abs(spin) > LARGEST_SPIN for spin in spins):
         raise ValueError(
@@ -211,56 +256,45 @@ def _check_arguments(grid: LatLonGrid, spins, max_degree: int, dtype) -> None:
         )
 
 
-def _legendre(axes: str, table: jax.Array, columns: jax.Array) -> jax.Array:
-    # Highest precision: accelerators would otherwise multiply in 8 or 10 bits.
-    return jnp.einsum(axes, table, columns, precision=jax.lax.Precision.HIGHEST)
+def _fourier_sums_are_products() -> bool:
+    """Whether sums over longitude are matrix products rather than FFTs.
 
-
-def _both_signs(waves: jax.Array) -> jax.Array:
-    """Waves of the real u, v to those of u + iv at m, and their conjugate at -m.
-
-    The second is returned with rows from south to north: by the symmetry of the
-    harmonics one table then serves both, and orders < 0 are never formed.
+    On two CPU cores the FFT costs 0.7 of the product at 128 longitudes and half of it
+    at 256. On a TPU the product wins (Esteves et al. 2023, table 4: +21 % speed).
     """
-    (u_re, u_im), (v_re, v_im) = waves[..., 0, :], waves[..., 1, :]
-    plus = jnp.stack([u_re - v_im, u_im + v_re])
-    minus = jnp.stack([u_re + v_im, u_im - v_re])
-    return jnp.stack([plus, minus[:, :, ::-1]], axis=-2)
+    return jax.default_backend() == 'tpu'
 
 
-def _real_fields(waves: jax.Array) -> jax.Array:
-    """The inverse of `_both_signs`."""
-    (p_re, p_im), (m_re, m_im) = waves[..., 0, :], waves[:, :, ::-1, :, 1]
-    u = jnp.stack([p_re + m_re, p_im + m_im]) / 2
-    v = jnp.stack([p_im - m_im, m_re - p_re]) / 2
-    return jnp.stack([u, v], axis=-2)
+def _multiply_by_order(table: jax.Array, columns: jax.Array, *, contract: int):
+    """`[order, a, b]` times `[order, row, ...]`, for each order, over a (1) or b (2).
 
-
-def _reflection_signs(size: int, spin: int, dtype) -> jax.Array:
-    """`(-1)^(l + m + s)`, `[order, degree]`: the table's sign under m to -m."""
-    index = jnp.arange(size)
-    parity = (index[:, None] + index + spin) % 2
-    return (1 - 2 * parity).astype(dtype)
-
-
-def _modes(a: jax.Array, spin: int) -> jax.Array:
-    """E and B from a_m and the reflected conjugate of a_-m; `[m, l, b, part, 2, c]`."""
-    signs = _reflection_signs(a.shape[0], spin, a.dtype)[:, :, None, None]
-    (p_re, p_im) = a[..., 0, 0, :], a[..., 1, 0, :]
-    (m_re, m_im) = signs * a[..., 0, 1, :], signs * a[..., 1, 1, :]
-    # A real field has no imaginary part at order 0: exactly, not to round-off.
-    turning = (jnp.arange(a.shape[0]) > 0).astype(a.dtype)[:, None, None, None]
-    real = jnp.stack([p_re + m_re, p_im - m_im], axis=-2)
-    imaginary = jnp.stack([p_im + m_im, m_re - p_re], axis=-2) * turning[..., None]
-    return jnp.stack([real, imaginary], axis=-3) / 2
-
-
-def _signs_of_modes(a: jax.Array, spin: int) -> jax.Array:
-    """The inverse of `_modes`."""
-    signs = _reflection_signs(a.shape[0], spin, a.dtype)[:, :, None, None]
-    (e_re, b_re), (e_im, b_im) = (
-        (a[..., part, 0, :], a[..., part, 1, :]) for part in (0, 1)
+    A `dot_general` with the table first, not an `einsum`: that swaps the operands and
+    pays with transposes.
+    """
+    flat = columns.reshape(*columns.shape[:2], -1)
+    # Highest precision: accelerators would otherwise multiply with 8 or 10 bits.
+    product = jax.lax.dot_general(
+        table,
+        flat,
+        (((contract,), (1,)), ((0,), (0,))),
+        precision=jax.lax.Precision.HIGHEST,
     )
-    plus = jnp.stack([e_re - b_im, e_im + b_re], axis=-2)
-    minus = jnp.stack([e_re + b_im, e_im - b_re], axis=-2) * signs[..., None]
-    return jnp.stack([plus, minus], axis=-2)
+    return product.reshape(*product.shape[:2], *columns.shape[2:])
+
+
+def _plus_minus(pair: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`first + i second` and `first - i second` of `[..., part, (first, second), c]`.
+
+    For a field u + i v they are its wave of order m and the conjugate of that of -m;
+    for E + i B likewise its coefficients.
+    """
+    first, second = pair[..., 0, :], pair[..., 1, :]
+    turned = jnp.stack([-second[..., 1, :], second[..., 0, :]], axis=-2)
+    return first + turned, first - turned
+
+
+def _pair(plus: jax.Array, minus: jax.Array) -> jax.Array:
+    """The inverse of `_plus_minus`."""
+    first, turned = (plus + minus) / 2, (plus - minus) / 2
+    second = jnp.stack([turned[..., 1, :], -turned[..., 0, :]], axis=-2)
+    return jnp.stack([first, second], axis=-2)
