@@ -1,0 +1,231 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from weather.data import climatology
+from weather.data.forecasts import open_zarr
+
+# Sums in float64, results rounded to float32.
+FLOAT32 = dict(rtol=1e-6, atol=0)
+# Sums of squares of values near 1 in float64, then a root near 0.1, in float32.
+FLOAT32_STD = dict(rtol=1e-5, atol=0)
+LATITUDES, LONGITUDES = [60.0, 0.0, -60.0], [0.0, 180.0]
+
+
+def atmosphere(times, seed=0):
+    """Noise around a season and a daily cycle, one upper-air and one surface field."""
+    rng = np.random.default_rng(seed)
+    times = pd.DatetimeIndex(times).as_unit('ns')
+    phase = 2 * np.pi * (times.day_of_year.to_numpy() / 366 + times.hour / 48)
+    season = (10 + np.cos(phase)).to_numpy()
+    upper_air = season[:, None, None, None] + rng.normal(size=(len(times), 2, 3, 2))
+    surface = season[:, None, None] + rng.normal(size=(len(times), 3, 2))
+    space = ('latitude', 'longitude')
+    return xr.Dataset(
+        {
+            'temperature': (
+                ('time', 'level', *space),
+                upper_air.astype(np.float32),
+                {'units': 'K', 'standard_name': 'air_temperature'},
+            ),
+            '2m_temperature': (('time', *space), surface.astype(np.float32)),
+            'land_sea_mask': (space, np.ones((3, 2), np.float32)),
+        },
+        coords=dict(
+            time=times, level=[500, 850], latitude=LATITUDES, longitude=LONGITUDES
+        ),
+    )
+
+
+@pytest.fixture(scope='module')
+def years():
+    """Two years, one of them leap, every twelve hours."""
+    return atmosphere(pd.date_range('2019-01-01', '2020-12-31T12', freq='12h'))
+
+
+def explicit(field, hour, day, window_days):
+    """Weighted mean and spread of one day, sample by sample."""
+    half = window_days // 2
+    values, weights = [], []
+    for time, value in zip(field.time.values, field.values, strict=True):
+        time = pd.Timestamp(time)
+        days = [time.day_of_year]
+        if days == [365] and not time.is_leap_year:
+            days.append(366)
+        for of_sample in days:
+            apart = abs(day - of_sample)
+            weight = 1 - min(apart, 366 - apart) / half
+            if time.hour == hour and weight > 0:
+                values.append(value.astype(np.float64))
+                weights.append(weight)
+    mean = np.average(values, axis=0, weights=weights)
+    variance = np.average((values - mean) ** 2, axis=0, weights=weights)
+    return mean, np.sqrt(variance), len(values)
+
+
+@pytest.mark.parametrize('window_days', [61, 21])
+def test_climatology_is_the_triangular_mean_around_the_day(years, window_days):
+    found = climatology.compute_climatology(years, window_days=window_days)
+    for hour, day in itertools.product([0, 12], [1, 30, 31, 59, 60, 200, 365, 366]):
+        at = dict(hour=hour, dayofyear=day)
+        for name in ('temperature', '2m_temperature'):
+            mean, std, number = explicit(years[name], hour, day, window_days)
+            np.testing.assert_allclose(found[name].sel(at), mean, **FLOAT32)
+            np.testing.assert_allclose(found[name + '_std'].sel(at), std, **FLOAT32_STD)
+            assert found.num_samples.sel(at) == number
+
+
+def test_recipe_gives_the_numbers_worked_out_by_hand():
+    # Three days, window 5: weights 1 and 1/2 at distances 0 and 1, 0 at 2.
+    dataset = atmosphere(pd.date_range('2001-01-01', periods=3, freq='D'))
+    values = np.array([2.0, 4.0, 9.0], np.float32)
+    dataset['2m_temperature'][:] = values[:, None, None]
+    found = climatology.compute_climatology(dataset, window_days=5)
+    mean = found['2m_temperature'].isel(hour=0, latitude=0, longitude=0)
+    expected = {366: 2, 1: (2 + 2) / 1.5, 2: (1 + 4 + 4.5) / 2, 3: (2 + 9) / 1.5, 4: 9}
+    for day, value in expected.items():
+        np.testing.assert_allclose(mean.sel(dayofyear=day), value, **FLOAT32)
+    assert mean.sel(dayofyear=slice(5, 365)).isnull().all()
+    std = found['2m_temperature_std'].isel(hour=0, latitude=0, longitude=0)
+    spread = np.sqrt((0.5 * 2.75**2 + 0.75**2 + 0.5 * 4.25**2) / 2)
+    np.testing.assert_allclose(std.sel(dayofyear=2), spread, **FLOAT32_STD)
+    number = found.num_samples.isel(hour=0)
+    np.testing.assert_array_equal(
+        number.sel(dayofyear=[366, 1, 2, 3, 4]), [1, 2, 3, 2, 1]
+    )
+    assert (number.sel(dayofyear=slice(5, 365)) == 0).all()
+
+
+def test_day_366_of_common_years_is_day_365():
+    dataset = atmosphere(pd.date_range('2001-12-25', '2001-12-31', freq='D'))
+    found = climatology.compute_climatology(dataset, window_days=3)
+    last = dataset.temperature.isel(time=-1)
+    for day in (365, 366):
+        np.testing.assert_array_equal(
+            found.temperature.sel(hour=0, dayofyear=day), last
+        )
+
+
+def test_window_weights_are_a_ring():
+    weights = climatology.window_weights(61)
+    np.testing.assert_array_equal(np.diag(weights), 1)
+    np.testing.assert_array_equal(weights, weights.T)
+    np.testing.assert_allclose(weights.sum(axis=1), 30, rtol=1e-12)
+    np.testing.assert_array_equal(np.roll(weights, (1, 1), (0, 1)), weights)
+    assert weights[0, 365] == weights[0, 1] == 29 / 30
+
+
+@pytest.mark.parametrize('window_days', [0, 60, 367, -1])
+def test_windows_are_odd_and_shorter_than_the_year(window_days):
+    with pytest.raises(ValueError, match=f'odd, from 1 to 365, got {window_days}'):
+        climatology.window_weights(window_days)
+
+
+def test_period_includes_both_dates(years):
+    found = climatology.compute_climatology(years, start='2019-03-01', end='2019-05-31')
+    expected = climatology.compute_climatology(
+        years.sel(time=slice('2019-03-01', '2019-05-31T12'))
+    )
+    xr.testing.assert_identical(found, expected)
+    assert found.attrs['first_time'] == '2019-03-01 00:00:00'
+    assert found.attrs['last_time'] == '2019-05-31 12:00:00'
+    assert found.attrs['num_times'] == 2 * 92
+
+
+def test_missing_values_leave_the_others_of_their_point(years):
+    holed = years.copy(deep=True)
+    holed.temperature[400:, 0, 1, 1] = np.nan
+    holed.temperature[:, 1, 2, 0] = np.nan
+    found = climatology.compute_climatology(holed, window_days=21)
+    part = climatology.compute_climatology(
+        years.isel(time=slice(0, 400)), window_days=21
+    )
+    at = dict(level=0, latitude=1, longitude=1)
+    for name in ('temperature', 'temperature_std'):
+        np.testing.assert_allclose(
+            found[name].isel(at), part[name].isel(at), **FLOAT32_STD
+        )
+        assert found[name].isel(level=1, latitude=2, longitude=0).isnull().all()
+    whole = climatology.compute_climatology(years, window_days=21)
+    at = dict(level=1, latitude=0)
+    xr.testing.assert_equal(found.temperature.isel(at), whole.temperature.isel(at))
+
+
+def store(dataset, path, time_chunk):
+    encoding = {
+        name: {'chunks': (time_chunk, *dataset[name].shape[1:])}
+        for name in ('temperature', '2m_temperature')
+    }
+    dataset.to_zarr(path, zarr_format=2, encoding=encoding)
+    return open_zarr(str(path))
+
+
+@pytest.mark.parametrize('time_chunk', [1, 7, 50])
+@pytest.mark.parametrize('max_bytes', [1, 2**31])
+def test_store_read_in_blocks_gives_the_same(tmp_path, years, time_chunk, max_bytes):
+    month = years.isel(time=slice(0, 60))
+    expected = climatology.compute_climatology(month, start='2019-01-05')
+    path = tmp_path / 'climatology.zarr'
+    climatology.write_climatology(
+        store(month, tmp_path / 'store.zarr', time_chunk),
+        path,
+        start='2019-01-05',
+        max_bytes=max_bytes,
+    )
+    written = open_zarr(str(path))
+    xr.testing.assert_equal(written, expected)
+    assert written.attrs == expected.attrs
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        'climatology.zarr',
+        'store.zarr',
+    ]
+
+
+def test_store_has_the_schema_of_weatherbench2(tmp_path, years):
+    path = tmp_path / 'climatology.zarr'
+    climatology.write_climatology(years.isel(time=slice(0, 9)), path, source='here')
+    written = xr.open_zarr(path, chunks=None)
+    assert written.temperature.dims == climatology.DIMS
+    assert written['2m_temperature_std'].dims == (
+        *climatology.DIMS[:2],
+        'latitude',
+        'longitude',
+    )
+    np.testing.assert_array_equal(written.dayofyear, np.arange(1, 367))
+    np.testing.assert_array_equal(written.hour, [0, 12])
+    assert written.temperature.dtype == np.float32
+    assert np.isnan(written.temperature.encoding['_FillValue'])
+    assert written.temperature.attrs['units'] == 'K'
+    assert 'standard_name' not in written.temperature_std.attrs
+    assert 'land_sea_mask' not in written
+    assert written.attrs['source'] == 'here'
+    assert written.attrs['window_days'] == 61
+
+
+def test_failure_leaves_what_was_there(tmp_path, years, monkeypatch):
+    path = tmp_path / 'climatology.zarr'
+    climatology.write_climatology(years.isel(time=slice(0, 9)), path)
+    before = open_zarr(str(path)).load()
+
+    def fail(*_, **__):
+        raise OSError('disk full')
+
+    monkeypatch.setattr(climatology.zarr, 'consolidate_metadata', fail)
+    with pytest.raises(OSError, match='disk full'):
+        climatology.write_climatology(years, path)
+    xr.testing.assert_identical(open_zarr(str(path)).load(), before)
+    assert [p.name for p in tmp_path.iterdir()] == ['climatology.zarr']
+
+
+def test_period_without_times_is_an_error(years):
+    with pytest.raises(ValueError, match='no times from 2030 to None .* 2019-01-01'):
+        climatology.compute_climatology(years, start='2030')
+
+
+def test_times_between_hours_are_an_error():
+    times = pd.date_range('2001-01-01T00:30', periods=3, freq='D')
+    with pytest.raises(ValueError, match='times on the hour, got 2001-01-01 00:30'):
+        climatology.compute_climatology(atmosphere(times))

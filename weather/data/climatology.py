@@ -1,0 +1,397 @@
+"""Climatology: mean and spread by day of the year and hour, WeatherBench 2's recipe.
+
+For every hour of the day and day of the year d, over all samples x at that hour whose
+day d' lies in a window of `window_days` around d (the year being a ring of 366 days),
+
+  mean(d) = sum_d' w(|d - d'|) x(d') / sum_d' w(|d - d'|),   w(k) = max(0, 1 - k / h),
+
+with h = window_days // 2, and the standard deviation with the same weights, not
+corrected for bias. In years without a day 366, day 365 also counts as day 366. Source:
+`utils.compute_hourly_stat` of WeatherBench 2 0.2.1, window 61. Two differences, both
+for data with gaps only: a missing day stays missing (there, day 365 of that year stands
+in for it), and a period may be shorter than a year (days out of reach are NaN).
+
+The store is read in order of time, as many levels of a variable at a time as memory
+allows: memory depends neither on the number of years nor on that of variables.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+
+DAYS_OF_YEAR = np.arange(1, 367)
+DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')
+STD_SUFFIX = '_std'
+NUM_SAMPLES = 'num_samples'
+# Values read at once, and written as one chunk: large enough for any disk or bucket.
+_READ_BYTES = 2**26
+_CHUNK_BYTES = 2**23
+# Two sums in float64 and a count per value that is kept.
+_BYTES_PER_VALUE = 8 + 8 + 4
+
+
+def compute_climatology(
+    dataset: xr.Dataset,
+    *,
+    start: str | np.datetime64 | None = None,
+    end: str | np.datetime64 | None = None,
+    window_days: int = 61,
+    source: str | None = None,
+    max_bytes: int = 2**31,
+) -> xr.Dataset:
+    """Returns the climatology of every variable of `dataset` that has a time axis.
+
+    It is held in memory whole: `write_climatology` is for larger grids.
+
+    Args:
+      dataset: `[time, level, latitude, longitude]`, from `store.open_store`.
+      start: first date, included; None for the first of the store.
+      end: last date, included (all hours of it); None for the last of the store.
+      window_days: width of the window, odd, at most 365.
+      source: path or address of the store, for the record.
+      max_bytes: memory for sums.
+
+    Returns:
+      Each variable `[hour, dayofyear, level, latitude, longitude]` (no level axis where
+      it has none), float32, its units kept, and its standard deviation under its name
+      with `_std`. `num_samples` `[hour, dayofyear]` counts the times with a weight
+      above zero; where it is 0 the climatology is NaN.
+
+    Raises:
+      ValueError: a period without times, or a window that is no odd number of days.
+    """
+    plan = _Plan.create(dataset, start, end, window_days)
+    result = plan.skeleton(source)
+    for name in plan.variables:
+        dims, shape = plan.layout(name)
+        for suffix in ('', STD_SUFFIX):
+            values = np.full(shape, np.nan, np.float32)
+            result[name + suffix] = (dims, values, _attributes(dataset, name, suffix))
+    for name, part, mean, std in _blocks(plan, max_bytes):
+        result[name].values[part] = mean
+        result[name + STD_SUFFIX].values[part] = std
+    return result
+
+
+def write_climatology(
+    dataset: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    start: str | np.datetime64 | None = None,
+    end: str | np.datetime64 | None = None,
+    window_days: int = 61,
+    source: str | None = None,
+    max_bytes: int = 2**31,
+) -> None:
+    """Writes what `compute_climatology` returns to the Zarr store `path`, in blocks.
+
+    A local path appears whole or not at all; what was there before is replaced. At an
+    address (`gs://...`) the consolidated metadata come last. Other arguments and errors
+    are those of `compute_climatology`.
+    """
+    plan = _Plan.create(dataset, start, end, window_days)
+    path = os.fspath(path)
+    if '://' in path:
+        _write(plan, path, source, max_bytes)
+        return
+    final = pathlib.Path(path)
+    unfinished = final.with_name(f'{final.name}.{os.getpid()}.tmp')
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(plan, str(unfinished), source, max_bytes)
+        if final.exists():
+            shutil.rmtree(final)
+        unfinished.rename(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def window_weights(window_days: int) -> np.ndarray:
+    """Weights `[dayofyear, dayofyear]` of samples (second axis) around days (first).
+
+    Raises:
+      ValueError: a window that is no odd number of days from 1 to 365.
+    """
+    if window_days % 2 != 1 or not 1 <= window_days <= 365:
+        raise ValueError(
+            f'expected window_days to be odd, from 1 to 365, got {window_days}; '
+            'WeatherBench 2 uses 61'
+        )
+    apart = np.abs(DAYS_OF_YEAR[:, None] - DAYS_OF_YEAR)
+    apart = np.minimum(apart, DAYS_OF_YEAR.size - apart)
+    return np.maximum(0, 1 - apart / max(1, window_days // 2))
+
+
+class _Plan(NamedTuple):
+    """Which samples enter which mean.
+
+    Attributes:
+      dataset: the atmosphere.
+      period: positions of the times that count.
+      times: these times.
+      hours: `[hour]`, hours of the day among them.
+      days: `[day]`, days of the year among them, with 366 where 365 stands for it.
+      weights: `[dayofyear, day]`.
+      window_days: width of the window.
+    """
+
+    dataset: xr.Dataset
+    period: range
+    times: pd.DatetimeIndex
+    hours: np.ndarray
+    days: np.ndarray
+    weights: np.ndarray
+    window_days: int
+
+    @classmethod
+    def create(
+        cls, dataset: xr.Dataset, start: Any, end: Any, window_days: int
+    ) -> _Plan:
+        """Chooses the times between two dates, both included."""
+        weights = window_weights(window_days)
+        every = pd.DatetimeIndex(dataset.time.values)
+        chosen = every.slice_indexer(start, end)
+        times = every[chosen]
+        if not len(times):
+            raise ValueError(
+                f'no times from {start} to {end} for a climatology: the store has '
+                f'{every[0]} to {every[-1]}'
+            )
+        if (times != times.floor('h')).any():
+            raise ValueError(
+                f'expected times on the hour, got {times[times != times.floor("h")][0]}'
+            )
+        days = np.unique(np.concatenate([_days(time) for time in times]))
+        return cls(
+            dataset=dataset,
+            period=range(len(every))[chosen],
+            times=times,
+            hours=np.unique(times.hour),
+            days=days,
+            weights=weights[:, days - 1],
+            window_days=window_days,
+        )
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of the variables that change with time."""
+        dims = {str(name): of.dims for name, of in self.dataset.data_vars.items()}
+        return [name for name in dims if 'time' in dims[name]]
+
+    def layout(self, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+        """Dims and shape of a variable in the climatology."""
+        sizes = {'hour': self.hours.size, 'dayofyear': DAYS_OF_YEAR.size}
+        sizes |= {str(dim): n for dim, n in self.dataset[name].sizes.items()}
+        dims = tuple(dim for dim in DIMS if dim in sizes)
+        return dims, tuple(sizes[dim] for dim in dims)
+
+    def num_samples(self) -> np.ndarray:
+        """Times inside the window with a weight above zero, `[hour, dayofyear]`."""
+        counts = np.zeros((self.hours.size, self.days.size), int)
+        for time in self.times:
+            hour = np.searchsorted(self.hours, time.hour)
+            counts[hour, np.searchsorted(self.days, _days(time))] += 1
+        return counts @ (self.weights > 0).T
+
+    def skeleton(self, source: str | None) -> xr.Dataset:
+        """Coordinates, `num_samples` and provenance."""
+        coordinates = {
+            name: self.dataset[name].variable
+            for name in ('level', 'latitude', 'longitude')
+            if name in self.dataset.coords
+        }
+        return xr.Dataset(
+            {NUM_SAMPLES: (('hour', 'dayofyear'), self.num_samples())},
+            coords={'hour': self.hours, 'dayofyear': DAYS_OF_YEAR, **coordinates},
+            attrs={
+                'title': 'Climatology by day of the year and hour',
+                'source': source or 'a dataset in memory',
+                'first_time': str(self.times[0]),
+                'last_time': str(self.times[-1]),
+                'num_times': len(self.times),
+                'window_days': self.window_days,
+                'weights': 'triangular around the day, as WeatherBench 2',
+                'software': f'spherecast {importlib.metadata.version("spherecast")}',
+            },
+        )
+
+
+class _Block(NamedTuple):
+    """A variable's climatology at some hours and levels.
+
+    Attributes:
+      name: of the variable.
+      part: where it belongs, an index into the climatology's axes.
+      mean: `[dayofyear, level, lat, lon]` of one hour (no level axis where none is).
+      std: the same shape.
+    """
+
+    name: str
+    part: tuple[Any, ...]
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def _days(time: pd.Timestamp) -> Sequence[int]:
+    """Days of the year that a sample counts for."""
+    day = time.day_of_year
+    return (365, 366) if day == 365 and not time.is_leap_year else (day,)
+
+
+def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
+    for name in plan.variables:
+        field = plan.dataset[name]
+        hour_groups, level_groups = _groups(plan, field, max_bytes)
+        for levels, hours in itertools.product(level_groups, hour_groups):
+            selection = {'level': levels} if 'level' in field.dims else {}
+            sums = _sums(plan, field.isel(selection), hours)
+            for hour, of_hour in zip(hours, sums, strict=True):
+                part = (hour, slice(None), *selection.values())
+                yield _Block(name, part, *of_hour.mean_and_std(plan.weights))
+
+
+def _groups(
+    plan: _Plan, field: xr.DataArray, max_bytes: int
+) -> tuple[list[list[int]], list[slice]]:
+    """Hours and levels that are summed together, so that the sums fit in memory.
+
+    Levels lie together on disk, and so do hours where a chunk holds several times:
+    these are parted last.
+    """
+    hours = list(range(plan.hours.size))
+    groups = [[hour] for hour in hours] if _chunk(field) == 1 else [hours]
+    num_levels = field.sizes.get('level', 1)
+    points = field.sizes['latitude'] * field.sizes['longitude']
+    sums_bytes = len(groups[0]) * plan.days.size * points * _BYTES_PER_VALUE
+    size = int(np.clip(max_bytes // sums_bytes, 1, num_levels))
+    return groups, [slice(i, i + size) for i in range(0, num_levels, size)]
+
+
+def _chunk(field: xr.DataArray) -> int:
+    """Times that the store keeps in one chunk; 1 where unknown."""
+    return int((field.encoding.get('preferred_chunks') or {}).get('time', 1))
+
+
+class _Sums(NamedTuple):
+    """Sums over the samples of each day, `[day, ..., lat, lon]`.
+
+    Attributes:
+      number: of samples that are not NaN.
+      first: sum of values.
+      second: sum of squares.
+    """
+
+    number: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+    def add(self, day: int, value: np.ndarray) -> None:
+        """Adds one sample of a day, leaving out its NaN."""
+        valid = np.isfinite(value)
+        if not valid.all():
+            value = np.where(valid, value, 0)
+        self.number[day] += valid
+        self.first[day] += value
+        self.second[day] += value * value
+
+    def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns both, `[dayofyear, ...]`, float32, for weights `[dayofyear, day]`."""
+        shape = (len(weights), *self.first.shape[1:])
+        mean, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        # Row by row of the field, so that nothing as large as the sums is made again.
+        for row in np.ndindex(shape[1:-1]):
+            at = (slice(None), *row)
+            number = self.number[at]
+            if (number == number[:, :1]).all():
+                number = number[:, :1]
+            # NaN where there is no sample.
+            with np.errstate(invalid='ignore', divide='ignore'):
+                total = weights @ number
+                first = weights @ self.first[at] / total
+                variance = weights @ self.second[at] / total - first**2
+            mean[at] = first
+            std[at] = np.sqrt(np.maximum(variance, 0))
+        return mean, std
+
+
+def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
+    """Sums of one variable at the given hours, read once in order of time."""
+    dims = [dim for dim in DIMS[2:] if dim in field.dims]
+    shape = (plan.days.size, *(field.sizes[dim] for dim in dims))
+    sums = {
+        int(plan.hours[hour]): _Sums(
+            np.zeros(shape, np.float32), np.zeros(shape), np.zeros(shape)
+        )
+        for hour in hours
+    }
+    wanted = np.flatnonzero(np.isin(plan.times.hour, list(sums)))
+    for batch in _batches(wanted + plan.period.start, field):
+        loaded = field.isel(time=batch).transpose('time', *dims)
+        for position, value in zip(batch, loaded.values, strict=True):
+            time = plan.times[position - plan.period.start]
+            for day in np.searchsorted(plan.days, _days(time)):
+                sums[time.hour].add(day, value.astype(np.float64))
+    return list(sums.values())
+
+
+def _batches(positions: np.ndarray, field: xr.DataArray) -> Iterator[np.ndarray]:
+    """Splits positions in time at borders of chunks, a bounded number of bytes each."""
+    chunk = _chunk(field)
+    time_bytes = field.nbytes // field.sizes['time']
+    size = max(1, _READ_BYTES // (time_bytes * chunk)) * chunk
+    borders = np.flatnonzero(np.diff(positions // size)) + 1
+    yield from np.split(positions, borders)
+
+
+def _write(plan: _Plan, path: str, source: str | None, max_bytes: int) -> None:
+    plan.skeleton(source).to_zarr(path, mode='w', zarr_format=2, consolidated=False)
+    group = zarr.open_group(path, mode='r+')
+    arrays = {}
+    for name in plan.variables:
+        dims, shape = plan.layout(name)
+        sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
+        sizes['dayofyear'] = int(
+            np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
+        )
+        if 'level' in sizes:
+            # Levels written together are one chunk: no chunk is written twice.
+            levels = _groups(plan, plan.dataset[name], max_bytes)[1][0]
+            sizes['level'] = min(levels.stop, sizes['level'])
+        for suffix in ('', STD_SUFFIX):
+            arrays[name + suffix] = group.create_array(
+                name + suffix,
+                shape=shape,
+                chunks=tuple(sizes[dim] for dim in dims),
+                dtype=np.float32,
+                # NaN: a hole must not read as a number.
+                fill_value=np.nan,
+                attributes={
+                    '_ARRAY_DIMENSIONS': list(dims),
+                    **_attributes(plan.dataset, name, suffix),
+                },
+            )
+    for name, part, mean, std in _blocks(plan, max_bytes):
+        arrays[name][part] = mean
+        arrays[name + STD_SUFFIX][part] = std
+    zarr.consolidate_metadata(group.store, path=group.path or None)
+
+
+def _attributes(dataset: xr.Dataset, name: str, suffix: str) -> dict[str, Any]:
+    """Attributes of a variable's mean or standard deviation."""
+    attributes = dict(dataset[name].attrs)
+    if not suffix:
+        return attributes
+    attributes.pop('standard_name', None)
+    long_name = attributes.get('long_name', name)
+    return attributes | {'long_name': f'standard deviation of {long_name}'}
