@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -18,7 +19,10 @@ import xarray
 import zarr
 from xarray.core import indexing
 
+from weather.data.chunk_files import ChunkFiles
+
 DIMS = ('time', 'level', 'latitude', 'longitude')
+_ENDLESS = 2**62
 
 
 class Packing(NamedTuple):
@@ -115,6 +119,10 @@ class StoredField:
         sizes = dict(zip(self.stored_dims, self.array.chunks, strict=True))
         return {dim: sizes[dim] for dim in self.dims}
 
+    @functools.cached_property
+    def _readable(self) -> ChunkFiles | zarr.Array:
+        return ChunkFiles.of(self.array) or self.array
+
     def read_into(self, out: np.ndarray, selection: Mapping[str, np.ndarray]) -> None:
         """Reads into `out`, which may be a view.
 
@@ -125,22 +133,9 @@ class StoredField:
         Raises:
           ValueError: a chunk that cannot be read; names variable, time and store.
         """
-        wanted = [
-            self.positions[dim][selection[dim]]
-            if dim in selection
-            else self.positions[dim]
-            for dim in self.dims
-        ]
-        if any(positions.size == 0 for positions in wanted):
-            return
-        chunks = self.chunks
-        blocks = [
-            _blocks(positions, chunks[dim]) if dim in DIMS[:2] else [slice(None)]
-            for dim, positions in zip(self.dims, wanted, strict=True)
-        ]
-        for block in itertools.product(*blocks):
-            parts = [p[b] for p, b in zip(wanted, block, strict=True)]
-            self._copy_block(out[block], parts)
+        runs = [self._runs(dim, selection.get(dim)) for dim in self.dims]
+        for block in itertools.product(*runs):
+            self._copy_block(out[tuple(run.target for run in block)], block)
 
     def read(self, selection: Mapping[str, np.ndarray]) -> np.ndarray:
         """Like `read_into`, into a new array."""
@@ -152,23 +147,33 @@ class StoredField:
         self.read_into(out, selection)
         return out
 
-    def _copy_block(self, out: np.ndarray, wanted: list[np.ndarray]) -> None:
-        """Reads the bounding box of stored positions `wanted` and copies it."""
-        lows = [int(positions.min()) for positions in wanted]
-        box = {
-            dim: slice(low, int(positions.max()) + 1)
-            for dim, low, positions in zip(self.dims, lows, wanted, strict=True)
-        }
-        stored = self._fetch(tuple(box[dim] for dim in self.stored_dims))
+    def _runs(self, dim: str, selected: np.ndarray | None) -> list[_Run]:
+        """Returns the parts to read along `dim`; all of it where None is selected."""
+        if selected is None:
+            return self._whole_axes[dim]
+        # Rows and columns are not worth a read each.
+        splits = dim in ('time', 'level')
+        chunk = self.chunks[dim] if splits else _ENDLESS
+        return _runs(self.positions[dim][selected], chunk)
+
+    @functools.cached_property
+    def _whole_axes(self) -> dict[str, list[_Run]]:
+        everything = {dim: np.arange(self.positions[dim].size) for dim in self.dims}
+        return {dim: self._runs(dim, all_of) for dim, all_of in everything.items()}
+
+    def _copy_block(self, out: np.ndarray, block: tuple[_Run, ...]) -> None:
+        """Reads a box of the stored array and copies what is wanted of it."""
+        boxes = dict(zip(self.dims, (run.box for run in block), strict=True))
+        stored = self._fetch(tuple(boxes[dim] for dim in self.stored_dims))
         order = [self.stored_dims.index(dim) for dim in self.dims]
         values = self.packing.unpack(stored).transpose(order)
-        pieces = [_pieces(p - low) for p, low in zip(wanted, lows, strict=True)]
-        for piece in itertools.product(*pieces):
-            out[tuple(p.target for p in piece)] = values[tuple(p.box for p in piece)]
+        for pieces in itertools.product(*(run.pieces for run in block)):
+            target = tuple(piece.target for piece in pieces)
+            out[target] = values[tuple(piece.box for piece in pieces)]
 
     def _fetch(self, box: tuple[slice, ...]) -> np.ndarray:
         try:
-            return np.asarray(self.array[box])
+            return np.asarray(self._readable[box])
         # zarr, codecs and file systems raise whatever they like on damaged bytes.
         except Exception as error:
             raise ValueError(
@@ -185,7 +190,7 @@ class StoredField:
         axis = self.stored_dims.index('time')
         for time in range(box[axis].start, box[axis].stop):
             try:
-                self.array[box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]]
+                self._readable[box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]]
             except Exception:
                 return f' at {self.times[time].astype("datetime64[s]")}'
         return ''
@@ -198,12 +203,31 @@ class _Piece(NamedTuple):
     box: slice
 
 
-def _pieces(positions: np.ndarray) -> list[_Piece]:
+class _Run(NamedTuple):
+    """Entries `target` of an axis lie within `box` of the stored axis, in `pieces`."""
+
+    target: slice
+    box: slice
+    pieces: list[_Piece]
+
+
+def _runs(positions: np.ndarray, chunk: int) -> list[_Run]:
+    """Splits positions where a whole unneeded chunk would lie between neighbours."""
+    if not positions.size:
+        return []
+    jumps = np.abs(np.diff(positions // chunk)) > 1
+    bounds = [0, *(np.flatnonzero(jumps) + 1).tolist(), positions.size]
+    runs = []
+    for start, stop in itertools.pairwise(bounds):
+        part = positions[start:stop]
+        box = slice(int(part.min()), int(part.max()) + 1)
+        pieces = list(_pieces(part - box.start))
+        runs.append(_Run(slice(start, stop), box, pieces))
+    return runs
+
+
+def _pieces(positions: np.ndarray) -> Iterator[_Piece]:
     """Splits positions into runs of step 1 or -1, so that copies are of slices."""
-    return list(_iterate_pieces(positions))
-
-
-def _iterate_pieces(positions: np.ndarray) -> Iterator[_Piece]:
     steps = np.diff(positions)
     start = 0
     while start < positions.size:
@@ -217,13 +241,6 @@ def _iterate_pieces(positions: np.ndarray) -> Iterator[_Piece]:
         end = first + step * (stop - start)
         yield _Piece(slice(start, stop), slice(first, end if end >= 0 else None, step))
         start = stop
-
-
-def _blocks(positions: np.ndarray, chunk: int) -> list[slice]:
-    """Splits positions where a whole unneeded chunk would lie between neighbours."""
-    jumps = np.abs(np.diff(positions // chunk)) > 1
-    bounds = [0, *(np.flatnonzero(jumps) + 1).tolist(), positions.size]
-    return [slice(start, stop) for start, stop in itertools.pairwise(bounds)]
 
 
 class LazyField(xarray.backends.BackendArray):
