@@ -1,11 +1,25 @@
-"""Random coefficients and rotations, for tests of anything built on the sphere."""
+"""Random coefficients and rotations, to test anything that is built on the sphere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sphere_ops.fields import SpinCoefficients, num_modes
+from sphere_ops.operators import rotate
+
+# Relative error of two rotations and a few sums of tens of terms in float32.
+ROUND_OFF_32 = 1e-5
+
+
+class EulerAngles(NamedTuple):
+    """Angles of `operators.rotate`, radians."""
+
+    alpha: float
+    beta: float
+    gamma: float
 
 
 def random_coefficients(
@@ -32,19 +46,78 @@ def random_coefficients(
     """
     size = max_degree + 1
     return {
-        spin: coefficient_mask(spin, max_degree, dtype)
-        * jax.random.normal(
+        spin: jax.random.normal(
             jax.random.fold_in(key, spin + 100),
             (*batch_shape, size, size, 2, num_modes(spin), channels),
             dtype,
         )
+        * coefficient_mask(spin, max_degree)
         for spin in spins
     }
 
 
-def coefficient_mask(spin: int, max_degree: int, dtype=jnp.float32) -> jax.Array:
+def random_rotation(key: jax.Array) -> EulerAngles:
+    """A rotation drawn uniformly from all rotations."""
+    alpha, cosine, gamma = np.asarray(jax.random.uniform(key, (3,)), np.float64) * 2 - 1
+    return EulerAngles(
+        float(np.pi * alpha), float(np.arccos(cosine)), float(np.pi * gamma)
+    )
+
+
+def equivariance_error(
+    function: Callable[[SpinCoefficients], SpinCoefficients],
+    coefficients: SpinCoefficients,
+    rotation: EulerAngles,
+) -> float:
+    """How far `function` is from commuting with a rotation R.
+
+    Returns:
+      `|f(R x) - R f(x)| / |f(x)|`, where `|.|^2` sums all coefficients of all spins.
+    """
+    after = rotate(function(coefficients), **rotation._asdict())
+    before = function(rotate(coefficients, **rotation._asdict()))
+    difference = jax.tree.map(jnp.subtract, before, after)
+    return _norm(difference) / _norm(after)
+
+
+def assert_equivariant(
+    function: Callable[[SpinCoefficients], SpinCoefficients],
+    coefficients: SpinCoefficients,
+    *,
+    key: jax.Array,
+    bounds: tuple[float, float] = (0.0, ROUND_OFF_32),
+) -> None:
+    """Asserts that `function` commutes with a random rotation, f(R x) = R f(x).
+
+    Args:
+      function: From coefficients to coefficients, of any spins and degree.
+      coefficients: x, e.g. `random_coefficients`; the rotation takes memory in the cube
+        of the degree.
+      key: PRNG key of the rotation.
+      bounds: Smallest and largest `equivariance_error` to accept. An error below the
+        smallest fails too: where a function is known to be only approximately
+        equivariant, a silent change either way shows.
+
+    Raises:
+      AssertionError: If the error is out of bounds; the message gives it.
+    """
+    rotation = random_rotation(key)
+    error = equivariance_error(function, coefficients, rotation)
+    if not bounds[0] <= error <= bounds[1]:
+        raise AssertionError(
+            f'expected an equivariance error from {bounds[0]:.3g} to {bounds[1]:.3g}, '
+            f'got {error:.3g} under {rotation}'
+        )
+
+
+def _norm(coefficients: SpinCoefficients) -> float:
+    squares = [jnp.sum(values**2) for values in coefficients.values()]
+    return float(jnp.sqrt(sum(squares)))
+
+
+def coefficient_mask(spin: int, max_degree: int) -> np.ndarray:
     """One where a coefficient may differ from zero: `[order, degree, part, 1, 1]`."""
-    order, degree = jnp.mgrid[: max_degree + 1, : max_degree + 1]
-    real = degree >= jnp.maximum(order, abs(spin))
+    order, degree = np.mgrid[: max_degree + 1, : max_degree + 1]
+    real = degree >= np.maximum(order, abs(spin))
     imaginary = real & (order > 0)
-    return jnp.stack([real, imaginary], -1)[..., None, None].astype(dtype)
+    return np.stack([real, imaginary], -1)[..., None, None].astype(np.float32)
