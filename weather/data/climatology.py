@@ -228,14 +228,7 @@ class _Plan(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A variable's climatology at some hours and levels.
-
-    Attributes:
-      name: of the variable.
-      part: where it belongs, an index into the climatology's axes.
-      mean: `[dayofyear, level, lat, lon]` of one hour (no level axis where none is).
-      std: the same shape.
-    """
+    """Mean and spread of the variable `name` at `part`, an index into its axes."""
 
     name: str
     part: tuple[Any, ...]
@@ -266,8 +259,7 @@ def _groups(
 ) -> tuple[list[list[int]], list[slice]]:
     """Hours and levels that are summed together, so that the sums fit in memory.
 
-    Levels lie together on disk, and so do hours where a chunk holds several times:
-    these are parted last.
+    Levels lie together on disk, and so do hours where a chunk holds several times.
     """
     hours = list(range(plan.hours.size))
     groups = [[hour] for hour in hours] if _chunk(field) == 1 else [hours]
@@ -275,7 +267,7 @@ def _groups(
     points = field.sizes['latitude'] * field.sizes['longitude']
     sums_bytes = len(groups[0]) * plan.days.size * points * _BYTES_PER_VALUE
     size = int(np.clip(max_bytes // sums_bytes, 1, num_levels))
-    return groups, [slice(i, i + size) for i in range(0, num_levels, size)]
+    return groups, _slices(num_levels, size)
 
 
 def _chunk(field: xr.DataArray) -> int:
@@ -308,21 +300,32 @@ class _Sums(NamedTuple):
     def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns both, `[dayofyear, ...]`, float32, for weights `[dayofyear, day]`."""
         shape = (len(weights), *self.first.shape[1:])
-        mean, std = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        # Row by row of the field, so that nothing as large as the sums is made again.
-        for row in np.ndindex(shape[1:-1]):
-            at = (slice(None), *row)
-            number = self.number[at]
-            if (number == number[:, :1]).all():
-                number = number[:, :1]
-            # NaN where there is no sample.
-            with np.errstate(invalid='ignore', divide='ignore'):
-                total = weights @ number
-                first = weights @ self.first[at] / total
-                variance = weights @ self.second[at] / total - first**2
-            mean[at] = first
-            std[at] = np.sqrt(np.maximum(variance, 0))
-        return mean, std
+        mean, std = np.empty((2, len(weights), self.first[0].size), np.float32)
+        flat = _Sums(*(sums.reshape(len(sums), -1) for sums in self))
+        # Some days and points at a time: most weights of a few days are zero, and
+        # nothing as large as the sums is made again.
+        for rows in _slices(len(weights), 30):
+            days = np.flatnonzero(weights[rows].any(axis=0))
+            of_days = weights[rows][:, days]
+            for points in _slices(mean.shape[1], 2048):
+                part = _Sums(*(sums[days, points] for sums in flat))
+                mean[rows, points], std[rows, points] = part._smooth(of_days)
+        return mean.reshape(shape), std.reshape(shape)
+
+    def _smooth(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation; NaN where there is no sample."""
+        number = self.number
+        if (number == number[:, :1]).all():
+            number = number[:, :1]
+        with np.errstate(invalid='ignore', divide='ignore'):
+            total = weights @ number
+            mean = weights @ self.first / total
+            variance = weights @ self.second / total - mean**2
+        return mean, np.sqrt(np.maximum(variance, 0))
+
+
+def _slices(length: int, step: int) -> list[slice]:
+    return [slice(i, i + step) for i in range(0, length, step)]
 
 
 def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
