@@ -122,22 +122,12 @@ def rotate(
       beta: Middle angle, radians in [0, pi].
       gamma: First angle, radians.
     """
-    tables = _rotation_tables(beta, spin_fields.max_degree(coefficients))
-
-    def turn(a: jax.Array) -> jax.Array:
-        turned = _turn_about_pole(a, gamma)
-        parts = [
-            jnp.einsum(
-                'mnl,...nlkc->...mlkc',
-                jnp.asarray(table, a.dtype),
-                turned[..., part, :, :],
-                precision=jax.lax.Precision.HIGHEST,
-            )
-            for part, table in enumerate(tables)
-        ]
-        return _turn_about_pole(jnp.stack(parts, axis=-3), alpha)
-
-    return {spin: turn(a) for spin, a in coefficients.items()}
+    degree = spin_fields.max_degree(coefficients)
+    orders = np.arange(degree + 1)
+    phases = [
+        np.stack([np.cos(orders * x), np.sin(orders * x)]) for x in (alpha, gamma)
+    ]
+    return _rotate(dict(coefficients), _rotation_tables(beta, degree), *phases)
 
 
 def truncate(
@@ -244,19 +234,37 @@ def _step(a: jax.Array, spin: int, step: int) -> jax.Array:
     return a
 
 
-def _turn_about_pole(a: jax.Array, angle: float) -> jax.Array:
-    """Times `exp(-i m angle)`."""
-    angles = np.arange(a.shape[-5]) * angle
-    cos, sin = (
-        f(angles).astype(a.dtype)[:, None, None, None] for f in (np.cos, np.sin)
-    )
+@jax.jit
+def _rotate(
+    coefficients: SpinCoefficients,
+    tables: jax.Array,
+    last: jax.Array,
+    first: jax.Array,
+) -> SpinCoefficients:
+    """Applies `tables` `[part, order, order, degree]` between two turns."""
+
+    def turn(a: jax.Array) -> jax.Array:
+        turned = jnp.einsum(
+            'pmnl,...nlpkc->...mlpkc',
+            tables.astype(a.dtype),
+            _turn_about_pole(a, first),
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        return _turn_about_pole(turned, last)
+
+    return {spin: turn(a) for spin, a in coefficients.items()}
+
+
+def _turn_about_pole(a: jax.Array, phases: jax.Array) -> jax.Array:
+    """Times `exp(-i m angle)`, of which `[part, order]` are cosine and sine."""
+    cos, sin = phases.astype(a.dtype)[:, :, None, None, None]
     real, imaginary = a[..., 0, :, :], a[..., 1, :, :]
     turned = [real * cos + imaginary * sin, imaginary * cos - real * sin]
     return jnp.stack(turned, axis=-3)
 
 
-def _rotation_tables(beta: float, max_degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """What turns real and imaginary parts of orders >= 0, `[order, order, degree]`.
+def _rotation_tables(beta: float, max_degree: int) -> np.ndarray:
+    """What turns real and imaginary parts, `[part, order, order, degree]`.
 
     Orders n < 0 of a real field are (-1)^n times the conjugates of those > 0: they add
     to the real table and subtract from the imaginary one.
@@ -267,4 +275,4 @@ def _rotation_tables(beta: float, max_degree: int) -> tuple[np.ndarray, np.ndarr
     plus = wigner_d(m, n, [beta], max_degree).reshape(shape)
     minus = wigner_d(m, -n, [beta], max_degree).reshape(shape)
     minus = minus * np.where(orders == 0, 0, (-1.0) ** orders)[:, None]
-    return plus + minus, plus - minus
+    return np.stack([plus + minus, plus - minus])

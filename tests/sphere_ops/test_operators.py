@@ -269,7 +269,7 @@ def test_assert_equivariant_fails_on_either_side_of_its_bounds():
     key = jax.random.key(0)
     with pytest.raises(AssertionError, match='error from 0 to 1e-05, got [01].[1-9]'):
         assert_equivariant(squared, draw(0, 1), key=key)
-    with pytest.raises(AssertionError, match='from 0.001 to 0.1, got .*e-1'):
+    with pytest.raises(AssertionError, match='from 0.001 to 0.1, got 0 under'):
         assert_equivariant(lambda a: a, draw(0, 1), key=key, bounds=(1e-3, 0.1))
 
 
