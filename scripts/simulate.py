@@ -17,7 +17,7 @@ _SPIN_UP = flags.DEFINE_integer(
 )
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the initial noise.', lower_bound=0)
 _WAVENUMBERS = flags.DEFINE_integer(
-    'wavenumbers', 21, 'Spectral truncation: 21 (64x32 grid), 31, 42, 63 or 85.'
+    'wavenumbers', 21, 'Spectral truncation: 21 (64x32 grid), 31 or 42 (128x64).'
 )
 
 

@@ -59,13 +59,11 @@ class Numerics(NamedTuple):
 
 
 # Largest wavenumber -> numerics. The grids resolve products of two fields (3 N + 1
-# longitudes or more), as is usual for T21, T31, T42, T63 and T85.
+# longitudes or more). T21 is stable down to 20 steps a day, not at 16.
 NUMERICS = {
     21: Numerics(16, 24, 6.0),
     31: Numerics(24, 36, 5.0),
     42: Numerics(32, 48, 4.0),
-    63: Numerics(48, 72, 3.0),
-    85: Numerics(64, 96, 2.0),
 }
 
 

@@ -33,7 +33,7 @@ class SimulationConfig:
       spin_up_days: days simulated and discarded before; from rest, eddies need about
         30 to grow and the mean climate about 100 to settle.
       seed: of the noise in the initial state.
-      max_wavenumber: triangular truncation, 21 (64x32 grid), 31, 42, 63 or 85.
+      max_wavenumber: triangular truncation, 21 (64x32 grid), 31 or 42 (128x64).
       start_date: date of the first time kept, at 00 UTC.
     """
 
