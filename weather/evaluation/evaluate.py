@@ -7,17 +7,15 @@ of the forecast, so that a table compares like with like.
 
 from __future__ import annotations
 
-import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from absl import logging
 
-from weather.data.forecasts import open_forecasts
 from weather.evaluation import metrics, pairing, sources
 from weather.variables import WIND_PAIRS
 
@@ -42,16 +40,12 @@ HEADLINE: Mapping[str, tuple[int, ...]] = {
     'u_component_of_wind': (850,),
     'v_component_of_wind': (850,),
 }
-# Forecasts are read in blocks of lead times of about this size; two exist at a time.
-BLOCK_BYTES = 2**27
-
-Source = xr.Dataset | str | os.PathLike
 
 
 def evaluate(
-    forecasts: Source,
-    truth: Source,
-    climatology: Source | None = None,
+    forecasts: sources.Source,
+    truth: sources.Source,
+    climatology: sources.Source | None = None,
     *,
     levels: pairing.Levels | None = None,
     regions: Iterable[str] | None = None,
@@ -92,11 +86,9 @@ def evaluate(
       ValueError: sources that do not fit together; the message says where.
     """
     plan = pairing.pair(
-        sources.canonical(_open(forecasts, open_forecasts), 'forecast'),
-        sources.canonical(_open(truth, sources.open_store), 'truth'),
-        climatology
-        if climatology is None
-        else sources.canonical(_open(climatology, sources.open_store), 'climatology'),
+        sources.resolve(forecasts, 'forecast'),
+        sources.resolve(truth, 'truth'),
+        None if climatology is None else sources.resolve(climatology, 'climatology'),
         levels=levels,
         lead_times=lead_times,
         model=model,
@@ -177,10 +169,6 @@ def hours(lead_times: np.ndarray) -> np.ndarray:
     return whole.astype(int) if (whole == as_float).all() else as_float
 
 
-def _open(source: Source, opener) -> xr.Dataset:
-    return source if isinstance(source, xr.Dataset) else opener(source)
-
-
 def _score_variable(
     plan: pairing.Pairing, name: str, mean: metrics.RegionalMean, cache_bytes: int
 ) -> np.ndarray:
@@ -199,7 +187,7 @@ def _score_variable(
             plan.leads.size,
         )
     )
-    for start, lead, forecast in _forecast_fields(plan, name):
+    for start, lead, forecast in plan.forecast_fields(name):
         valid = plan.valid[start, lead]
         for row, model in enumerate(plan.models):
             if model == 'climatology':
@@ -210,33 +198,6 @@ def _score_variable(
                 scored = reference.score(forecast, valid)
             totals[row, ..., lead] += scored
     return totals / plan.starts.size
-
-
-def _forecast_fields(
-    plan: pairing.Pairing, name: str
-) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yields (start, lead, field `[level, lat, lon]`), a block of leads per read."""
-    variable = plan.forecasts[name]
-    array = sources.LevelArray(variable, plan.levels[name])
-    field_bytes = variable[{'time': 0, 'prediction_timedelta': 0}].nbytes
-    per_read = max(1, BLOCK_BYTES // field_bytes)
-    blocks = [
-        (start, first)
-        for start in range(plan.starts.size)
-        for first in range(0, plan.leads.size, per_read)
-    ]
-    reads = [
-        functools.partial(
-            array.read,
-            'prediction_timedelta',
-            time=int(plan.starts[start]),
-            prediction_timedelta=plan.leads[first : first + per_read],
-        )
-        for start, first in blocks
-    ]
-    for (start, first), fields in zip(blocks, sources.read_ahead(reads), strict=True):
-        for offset, field in enumerate(fields):
-            yield start, first + offset, field
 
 
 class _Reference:

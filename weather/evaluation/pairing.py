@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from sphere_ops.grid import LatLonGrid
 from weather.evaluation import sources
 from weather.variables import VARIABLES, did_you_mean
 
+# Forecasts are read in blocks of lead times of about this size; two exist at a time.
+BLOCK_BYTES = 2**27
 BASELINES = ('persistence', 'climatology')
 Levels = Mapping[str, Sequence[int]]
 
@@ -46,6 +49,43 @@ class Pairing:
     def lead_times(self) -> np.ndarray:
         """`[lead]`, timedelta64."""
         return self.forecasts.prediction_timedelta.values[self.leads]
+
+    def thinned(self, max_starts: int | None) -> Pairing:
+        """The same with at most `max_starts` starts, spread evenly."""
+        if max_starts is None or max_starts >= self.starts.size:
+            return self
+        chosen = np.linspace(0, self.starts.size - 1, max_starts).round().astype(int)
+        return dataclasses.replace(
+            self,
+            starts=self.starts[chosen],
+            init=self.init[chosen],
+            valid=self.valid[chosen],
+        )
+
+    def forecast_fields(self, name: str) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Yields (start, lead, field `[level, lat, lon]`) of one variable, in order."""
+        variable = self.forecasts[name]
+        array = sources.LevelArray(variable, self.levels[name])
+        field_bytes = variable[{'time': 0, 'prediction_timedelta': 0}].nbytes
+        per_read = max(1, BLOCK_BYTES // field_bytes)
+        blocks = [
+            (start, first)
+            for start in range(self.starts.size)
+            for first in range(0, self.leads.size, per_read)
+        ]
+        reads = [
+            functools.partial(
+                array.read,
+                'prediction_timedelta',
+                time=int(self.starts[start]),
+                prediction_timedelta=self.leads[first : first + per_read],
+            )
+            for start, first in blocks
+        ]
+        read_ahead = sources.read_ahead(reads)
+        for (start, first), fields in zip(blocks, read_ahead, strict=True):
+            for offset, field in enumerate(fields):
+                yield start, first + offset, field
 
     def climatology_reader(
         self, name: str, cache: sources.BlockCache

@@ -11,15 +11,27 @@ import collections
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from weather.data.forecasts import open_zarr
+from weather.data.forecasts import open_forecasts, open_zarr
 
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
+
+Source = xr.Dataset | str | os.PathLike
+
+
+def resolve(
+    source: Source, what: Literal['forecast', 'truth', 'climatology']
+) -> xr.Dataset:
+    """Returns a source, opened if it is a path, in canonical order."""
+    if isinstance(source, xr.Dataset):
+        return canonical(source, what)
+    opener = open_forecasts if what == 'forecast' else open_store
+    return canonical(opener(source), what)
 
 
 def open_store(

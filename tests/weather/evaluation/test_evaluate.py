@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from weather.evaluation import evaluate, metrics
+from weather.evaluation import evaluate, metrics, pairing
 
 # float64 sums of float32 fields: only round-off remains.
 ROUND_OFF = dict(rtol=1e-12, atol=1e-13)
@@ -184,7 +184,7 @@ def test_a_cache_of_one_block_gives_the_same_scores(sources, scores):
 
 
 def test_blocks_of_lead_times_give_the_same_scores(sources, scores, monkeypatch):
-    monkeypatch.setattr(evaluate, 'BLOCK_BYTES', 1)
+    monkeypatch.setattr(pairing, 'BLOCK_BYTES', 1)
     blocks = evaluate.evaluate(sources.forecasts, sources.truth, sources.climatology)
     xr.testing.assert_equal(blocks, scores)
 
