@@ -44,21 +44,19 @@ def random_coefficients(
     Returns:
       `{spin: [*batch_shape, order, degree, part, mode, channel]}`.
     """
-    size = max_degree + 1
-    return {
-        spin: jax.random.normal(
-            jax.random.fold_in(key, spin + 100),
-            (*batch_shape, size, size, 2, num_modes(spin), channels),
-            dtype,
-        )
-        * coefficient_mask(spin, max_degree)
-        for spin in spins
-    }
+    generator = _generator(key)
+    shape = (*batch_shape, max_degree + 1, max_degree + 1, 2)
+    coefficients = {}
+    for spin in sorted(spins):
+        values = generator.normal(size=(*shape, num_modes(spin), channels))
+        values *= coefficient_mask(spin, max_degree)
+        coefficients[spin] = jnp.asarray(values, dtype)
+    return coefficients
 
 
 def random_rotation(key: jax.Array) -> EulerAngles:
     """A rotation drawn uniformly from all rotations."""
-    alpha, cosine, gamma = np.asarray(jax.random.uniform(key, (3,)), np.float64) * 2 - 1
+    alpha, cosine, gamma = _generator(key).uniform(-1, 1, 3)
     return EulerAngles(
         float(np.pi * alpha), float(np.arccos(cosine)), float(np.pi * gamma)
     )
@@ -108,6 +106,11 @@ def assert_equivariant(
             f'expected an equivariance error from {bounds[0]:.3g} to {bounds[1]:.3g}, '
             f'got {error:.3g} under {rotation}'
         )
+
+
+def _generator(key: jax.Array) -> np.random.Generator:
+    # NumPy's, because JAX compiles its own for a second per shape.
+    return np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
 
 
 def _norm(coefficients: SpinCoefficients) -> float:
