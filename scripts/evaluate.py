@@ -1,7 +1,6 @@
 r"""Scores forecasts against truth, persistence and climatology, as WeatherBench 2 does.
 
-Any stores in the schema of WeatherBench 2 will do: Zarr, or a directory of netCDF files
-as scripts/forecast.py writes them.
+Any stores in the schema of WeatherBench 2: Zarr, or netCDF files of scripts/forecast.py.
 
 Example:
   python scripts/evaluate.py --forecast=runs/demo/forecasts --truth=data/planet.zarr \

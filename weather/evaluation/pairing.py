@@ -104,12 +104,12 @@ class Pairing:
         }
         times = pd.DatetimeIndex(self.truth.time.values)
         days = pd.Index(self.climatology.dayofyear.values)
-        positions = days.get_indexer(times.day_of_year)
+        positions = days.get_indexer(times.day_of_year).tolist()
+        hours = [None] * len(times) if None in readers else times.hour.tolist()
 
         def read(valid: int) -> np.ndarray:
             # `pair` has checked that day and hour are there.
-            hour = None if None in readers else times.hour[valid]
-            return readers[hour](int(positions[valid]))
+            return readers[hours[valid]](positions[valid])
 
         return read
 
