@@ -1,6 +1,6 @@
 r"""Scores forecasts against truth, persistence and climatology, as WeatherBench 2 does.
 
-Any stores in the schema of WeatherBench 2: Zarr, or netCDF files of scripts/forecast.py.
+Any stores in WeatherBench 2 schema: Zarr, or netCDF files of scripts/forecast.py.
 
 Example:
   python scripts/evaluate.py --forecast=runs/demo/forecasts --truth=data/planet.zarr \

@@ -259,7 +259,7 @@ def _groups(
 ) -> tuple[list[list[int]], list[slice]]:
     """Hours and levels that are summed together, so that the sums fit in memory.
 
-    Levels lie together on disk, and so do hours where a chunk holds several times.
+    Levels lie together on disk; so do hours where a chunk holds several times.
     """
     hours = list(range(plan.hours.size))
     groups = [[hour] for hour in hours] if _chunk(field) == 1 else [hours]
@@ -300,14 +300,14 @@ class _Sums(NamedTuple):
     def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns both, `[dayofyear, ...]`, float32, for weights `[dayofyear, day]`."""
         shape = (len(weights), *self.first.shape[1:])
-        mean, std = np.empty((2, len(weights), self.first[0].size), np.float32)
+        num_points = self.first[0].size
+        mean, std = np.full((2, len(weights), num_points), np.nan, np.float32)
         flat = _Sums(*(sums.reshape(len(sums), -1) for sums in self))
-        # Some days and points at a time: most weights of a few days are zero, and
-        # nothing as large as the sums is made again.
+        # In parts: most weights of a few days are 0, and memory stays small.
         for rows in _slices(len(weights), 30):
             days = np.flatnonzero(weights[rows].any(axis=0))
             of_days = weights[rows][:, days]
-            for points in _slices(mean.shape[1], 2048):
+            for points in _slices(num_points if days.size else 0, 2048):
                 part = _Sums(*(sums[days, points] for sums in flat))
                 mean[rows, points], std[rows, points] = part._smooth(of_days)
         return mean.reshape(shape), std.reshape(shape)
