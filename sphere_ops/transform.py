@@ -120,12 +120,8 @@ class SpinTransform:
 
     def _analyse(self, spin: int, field: jax.Array) -> jax.Array:
         batch = field.shape[:-3]
-        field = field.reshape(-1, *field.shape[-3:])
-        parts = [field] if spin == 0 else [field.real, field.imag]
-        waves = self._fourier(jnp.stack(parts, axis=3))
-        if spin != 0:
-            plus, minus = _plus_minus(waves)
-            waves = jnp.stack([plus, minus[:, ::-1]], axis=-2)
+        field = field.reshape(-1, *field.shape[-3:]) * self.weights[:, None, None]
+        waves = self._waves(field)
         a = _multiply_by_order(self.tables[spin], waves, contract=2)
         if spin != 0:
             a = _pair(a[..., 0, :], self._reflect(spin, a[..., 1, :]))
@@ -141,53 +137,54 @@ class SpinTransform:
             plus, minus = _plus_minus(a)
             a = jnp.stack([plus, self._reflect(spin, minus)], axis=-2)
         waves = _multiply_by_order(self.tables[spin][:size, :size], a, contract=1)
-        if spin != 0:
-            waves = _pair(waves[..., 0, :], waves[:, ::-1, ..., 1, :])
-        field = self._inverse_fourier(waves)
-        if spin == 0:
-            field = field[..., 0, :]
-        else:
-            field = jax.lax.complex(field[..., 0, :], field[..., 1, :])
+        field = self._sum_of_waves(waves)
         return field.reshape(*batch, *field.shape[1:])
 
-    def _fourier(self, field: jax.Array) -> jax.Array:
-        """Weighted Fourier sums over longitude of real fields.
+    def _waves(self, field: jax.Array) -> jax.Array:
+        """Fourier sums over longitude, of both signs of the order.
+
+        The sum of order -m is conjugated and has its rows from south to north: so one
+        table serves both signs. A real field needs the plus sign only.
 
         Args:
-          field: `[batch, lat, lon, mode, channel]`.
+          field: `[batch, lat, lon, channel]`, real or complex.
 
         Returns:
-          `[order, lat, batch, part, mode, channel]`.
+          `[order, lat, batch, part, sign, channel]`.
         """
-        weights = self.weights[:, None, None, None]
+        is_real = jnp.isrealobj(field)
         if _fourier_sums_are_products():
-            waves = jax.lax.dot_general(
-                self.waves,
-                field * weights,
-                (((2,), (2,)), ((), ())),
-                precision=jax.lax.Precision.HIGHEST,
-            )
-            return waves.transpose(1, 3, 2, 0, 4, 5)
-        field = field.transpose(0, 1, 3, 4, 2) * weights
-        waves = jnp.fft.rfft(field)[..., : self.max_degree + 1].transpose(4, 1, 0, 2, 3)
-        return jnp.stack([waves.real, waves.imag], axis=3)
+            parts = [field] if is_real else [field.real, field.imag]
+            return _waves_by_product(self.waves, jnp.stack(parts, axis=3))
+        size = self.max_degree + 1
+        rows = jnp.swapaxes(field, 2, 3)
+        if is_real:
+            sums = [jnp.fft.rfft(rows)[..., :size]]
+        else:
+            both = jnp.fft.fft(rows)
+            minus = jnp.concatenate([both[..., :1], both[..., :-size:-1]], axis=-1)
+            sums = [both[..., :size], minus[:, ::-1].conj()]
+        signs = jnp.stack(sums, axis=3).transpose(4, 1, 0, 3, 2)
+        return jnp.stack([signs.real, signs.imag], axis=3)
 
-    def _inverse_fourier(self, waves: jax.Array) -> jax.Array:
-        """Sums over orders of both signs; shapes as in `_fourier`, which it opposes."""
+    def _sum_of_waves(self, waves: jax.Array) -> jax.Array:
+        """The inverse of `_waves`, real where there is one sign only."""
+        num_lon, is_real = self.grid.num_lon, waves.shape[-2] == 1
         if _fourier_sums_are_products():
-            orders = jnp.arange(waves.shape[0])
-            once = jnp.where(orders == 0, 1, 2).astype(waves.dtype)[:, None]
-            field = jax.lax.dot_general(
-                self.waves[:, : orders.size] * once,
-                waves,
-                (((0, 1), (3, 0)), ((), ())),
-                precision=jax.lax.Precision.HIGHEST,
-            )
-            return field.transpose(2, 1, 0, 3, 4)
-        waves = jax.lax.complex(waves[:, :, :, 0], waves[:, :, :, 1])
-        waves = waves.transpose(2, 1, 3, 4, 0)
-        field = jnp.fft.irfft(waves, n=self.grid.num_lon, norm='forward')
-        return jnp.moveaxis(field, -1, 2)
+            pair = _sum_by_product(self.waves, waves)
+            first = pair[..., 0, :]
+            return first if is_real else jax.lax.complex(first, pair[..., 1, :])
+        values = jax.lax.complex(waves[:, :, :, 0], waves[:, :, :, 1])
+        plus = values[..., 0, :]
+        if is_real:
+            plus = plus.transpose(2, 1, 3, 0)
+            rows = jnp.fft.irfft(plus, n=num_lon, norm='forward')
+        else:
+            minus = values[:0:-1, ::-1, :, 1].conj()
+            gap = jnp.zeros((num_lon - len(plus) - len(minus), *plus.shape[1:]))
+            both = jnp.concatenate([plus, gap.astype(plus.dtype), minus])
+            rows = jnp.fft.ifft(both.transpose(2, 1, 3, 0), norm='forward')
+        return jnp.swapaxes(rows, 2, 3)
 
     def _reflect(self, spin: int, a: jax.Array) -> jax.Array:
         """Times `(-1)^(l + m + s)`, the sign of the tables under m to -m.
@@ -280,6 +277,31 @@ def _multiply_by_order(table: jax.Array, columns: jax.Array, *, contract: int):
         precision=jax.lax.Precision.HIGHEST,
     )
     return product.reshape(*product.shape[:2], *columns.shape[2:])
+
+
+def _waves_by_product(table: jax.Array, pair: jax.Array) -> jax.Array:
+    """`_waves` of `[batch, lat, lon, (real, imaginary), channel]`."""
+    sums = jax.lax.dot_general(
+        table, pair, (((2,), (2,)), ((), ())), precision=jax.lax.Precision.HIGHEST
+    ).transpose(1, 3, 2, 0, 4, 5)
+    if sums.shape[-2] == 1:
+        return sums
+    plus, minus = _plus_minus(sums)
+    return jnp.stack([plus, minus[:, ::-1]], axis=-2)
+
+
+def _sum_by_product(table: jax.Array, waves: jax.Array) -> jax.Array:
+    """The inverse of `_waves_by_product`."""
+    if waves.shape[-2] == 2:
+        waves = _pair(waves[..., 0, :], waves[:, ::-1, ..., 1, :])
+    orders = jnp.arange(waves.shape[0])
+    once = jnp.where(orders == 0, 1, 2).astype(waves.dtype)[:, None]
+    return jax.lax.dot_general(
+        table[:, : orders.size] * once,
+        waves,
+        (((0, 1), (3, 0)), ((), ())),
+        precision=jax.lax.Precision.HIGHEST,
+    ).transpose(2, 1, 0, 3, 4)
 
 
 def _plus_minus(pair: jax.Array) -> tuple[jax.Array, jax.Array]:
