@@ -321,7 +321,7 @@ def _add_arrow_key(ax: Axes, reference: float, unit: str) -> None:
     (quiver,) = (child for child in ax.get_children() if isinstance(child, Quiver))
     ax.quiverkey(
         quiver,
-        0.86,
+        0.8,
         -0.09,
         reference,
         f'{reference:g} {unit}',

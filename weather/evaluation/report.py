@@ -81,18 +81,22 @@ def write_report(
                 f'no {files.config} to say where the truth is; name it with --truth'
             )
         truth = str(config['data']['store'])
-    contents = Contents(
-        title=f'Forecast report: {files.path.resolve().name}',
-        scores=scores,
-        forecasts=open_forecasts(forecast or files.forecasts),
-        truth=sources.open_store(truth),
-        metrics=pd.read_csv(files.metrics) if files.metrics.exists() else None,
-        config=config,
-        facts={'Truth': truth, **(facts or {})},
-    )
     path = pathlib.Path(output) if output else files.report
     unfinished = path.with_name(path.name + '.tmp')
-    unfinished.write_text(render_report(contents), encoding='utf-8')
+    with (
+        open_forecasts(forecast or files.forecasts) as forecasts,
+        sources.open_store(truth) as truth_fields,
+    ):
+        contents = Contents(
+            title=f'Forecast report: {files.path.resolve().name}',
+            scores=scores,
+            forecasts=forecasts,
+            truth=truth_fields,
+            metrics=pd.read_csv(files.metrics) if files.metrics.exists() else None,
+            config=config,
+            facts={'Truth': truth, **(facts or {})},
+        )
+        unfinished.write_text(render_report(contents), encoding='utf-8')
     return unfinished.replace(path)
 
 
