@@ -120,7 +120,10 @@ class SpinTransform:
 
     def _analyse(self, spin: int, field: jax.Array) -> jax.Array:
         batch = field.shape[:-3]
-        field = field.reshape(-1, *field.shape[-3:]) * self.weights[:, None, None]
+        dtype = self.weights.dtype
+        dtype = dtype if spin == 0 else jnp.result_type(dtype, jnp.complex64)
+        field = field.reshape(-1, *field.shape[-3:]).astype(dtype)
+        field = field * self.weights[:, None, None]
         waves = self._waves(field)
         a = _multiply_by_order(self.tables[spin], waves, contract=2)
         if spin != 0:
@@ -132,7 +135,7 @@ class SpinTransform:
 
     def _synthesise(self, spin: int, a: jax.Array) -> jax.Array:
         batch, size = a.shape[:-5], a.shape[-4]
-        a = jnp.moveaxis(a.reshape(-1, *a.shape[-5:]), 0, 2)
+        a = jnp.moveaxis(a.reshape(-1, *a.shape[-5:]), 0, 2).astype(self.weights.dtype)
         if spin != 0:
             plus, minus = _plus_minus(a)
             a = jnp.stack([plus, self._reflect(spin, minus)], axis=-2)
@@ -193,7 +196,7 @@ class SpinTransform:
           spin: s.
           a: `[order, degree, ...]`.
         """
-        index = np.arange(a.shape[0])
+        index = jnp.arange(a.shape[0])
         signs = 1 - 2 * ((index[:, None] + index + spin) % 2)
         return a * signs.astype(a.dtype)[:, :, None, None, None]
 
@@ -211,7 +214,8 @@ class SpinTransform:
             if jnp.ndim(field) < 3 or field.shape[-3:-1] != self.grid.shape:
                 raise ValueError(
                     f'expected fields [..., lat, lon, channel] on {self.grid}, got '
-                    f'shape {jnp.shape(field)} at spin {spin}'
+                    f'shape {jnp.shape(field)} at spin {spin}; create the transform on '
+                    'the grid that the fields are on'
                 )
             is_complex = jnp.issubdtype(field.dtype, jnp.complexfloating)
             if spin == 0 and is_complex:

@@ -212,6 +212,16 @@ def test_empty_entries_stay_exactly_zero():
         np.testing.assert_array_equal(a[0, :, 1], 0)
 
 
+def test_results_have_the_precision_of_the_transform(x64):
+    grid = LatLonGrid('gauss', num_lat=6, num_lon=12)
+    t = SpinTransform.create(grid)
+    fields = noise_on(grid)
+    a = t.to_spectral({0: fields[0], 1: fields[1]})
+    assert {values.dtype for values in a.values()} == {jnp.dtype(jnp.float32)}
+    wide = {spin: values.astype(jnp.float64) for spin, values in a.items()}
+    assert t.to_grid(wide)[1].dtype == jnp.complex64
+
+
 def test_fourier_sums_as_products_equal_those_as_ffts(x64, monkeypatch):
     t = make('equiangular', 13, 15, spins=(0, -1), max_degree=5)
     a = draw(t, batch_shape=(2,))
