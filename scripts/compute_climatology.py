@@ -9,7 +9,9 @@ Examples:
       --start=1990-01-01 --end=2019-12-31 --output=data/climatology.zarr
 """
 
-from absl import app, flags
+from absl import flags
+
+from weather import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory, made by train.py.')
 _STORE = flags.DEFINE_string('store', None, 'Atmosphere, a Zarr store.')
@@ -28,10 +30,8 @@ flags.register_multi_flags_validator(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Computes and writes the climatology."""
-    if argv[1:]:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}')
     # Late, so that --help answers at once.
     from weather import workdir
     from weather.data import climatology, store
@@ -56,4 +56,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

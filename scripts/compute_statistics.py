@@ -7,8 +7,10 @@ Example:
   python scripts/compute_statistics.py --config=configs/demo.py --workdir=runs/demo
 """
 
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
+
+from weather import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Experiment, a file in configs/; keys as --config.data.store=PATH.'
@@ -25,10 +27,8 @@ flags.register_multi_flags_validator(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Computes, prints and writes the statistics."""
-    if argv[1:]:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}')
     # Late, so that --help answers at once.
     from weather import experiment
     from weather.data import statistics, store
@@ -50,4 +50,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

@@ -7,7 +7,9 @@ Example:
       --climatology=runs/demo/climatology.zarr --output=runs/demo/scores.csv
 """
 
-from absl import app, flags
+from absl import flags
+
+from weather import command_line
 
 _FORECAST = flags.DEFINE_string('forecast', None, 'Forecasts.', required=True)
 _TRUTH = flags.DEFINE_string('truth', None, 'Truth, a Zarr store.', required=True)
@@ -32,10 +34,8 @@ _CHANNELS = flags.DEFINE_enum(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Scores, writes the table and prints a summary."""
-    if argv[1:]:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}')
     # Late, so that --help answers at once.
     import numpy as np
 
@@ -57,4 +57,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

@@ -9,9 +9,9 @@ path that ends in .zarr gets the schema of WeatherBench 2, any other is a direct
 netCDF files, one per start.
 """
 
-from collections.abc import Sequence
+from absl import flags
 
-from absl import app, flags
+from weather import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
 _OUTPUT = flags.DEFINE_string(
@@ -30,10 +30,8 @@ _CHECKPOINT = flags.DEFINE_integer('checkpoint', None, 'Update; default: the new
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace forecasts that are there.')
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Makes the forecasts that the flags describe."""
-    if len(argv) > 1:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
     # Imported here, so that --help answers at once.
     from weather.forecasting import forecast, run
 
@@ -50,4 +48,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

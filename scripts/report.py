@@ -8,7 +8,9 @@ Needs WORKDIR/scores.csv (scripts/evaluate.py) and WORKDIR/forecasts
   python scripts/report.py --workdir=runs/other --forecast=other.zarr --truth=era5.zarr
 """
 
-from absl import app, flags
+from absl import flags
+
+from weather import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
 _FORECAST = flags.DEFINE_string(
@@ -22,10 +24,8 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def main(argv: list[str]) -> None:
+def main() -> None:
     """Writes the report that the flags describe."""
-    if argv[1:]:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
     # Late, so that --help answers at once.
     from weather.evaluation import report
 
@@ -39,4 +39,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

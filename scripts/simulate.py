@@ -8,7 +8,9 @@ Example:
   python scripts/simulate.py --output=data/planet.zarr --days=730
 """
 
-from absl import app, flags
+from absl import flags
+
+from weather import command_line
 
 _OUTPUT = flags.DEFINE_string('output', None, 'Path of the store.', required=True)
 _DAYS = flags.DEFINE_integer('days', 730, 'Days kept.', lower_bound=1)
@@ -21,10 +23,8 @@ _WAVENUMBERS = flags.DEFINE_integer(
 )
 
 
-def main(argv):
+def main() -> None:
     """Simulates as the flags say."""
-    if len(argv) > 1:
-        raise app.UsageError(f'unexpected arguments: {argv[1:]}')
     # Imported late: the dynamical core takes ten seconds, `--help` none.
     from weather.data import simulation
 
@@ -38,4 +38,4 @@ def main(argv):
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

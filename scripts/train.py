@@ -8,20 +8,18 @@ Any key of the config can be set on the command line:
       --config.data.store=ncep.zarr --config.training.num_updates=100
 """
 
-from collections.abc import Sequence
-
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
+
+from weather import command_line
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Experiment, configs/*.py.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
 flags.mark_flag_as_required('config')
 
 
-def main(argv: Sequence[str]) -> None:
+def main() -> None:
     """Runs the training that the flags describe."""
-    if len(argv) > 1:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
     # Imported here, so that --help answers at once.
     from weather.experiment import Experiment
     from weather.training.trainer import train
@@ -30,4 +28,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main)
+    command_line.run(main)

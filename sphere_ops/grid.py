@@ -115,16 +115,8 @@ class LatLonGrid:
 
     @functools.cached_property
     def area_weights(self) -> np.ndarray:
-        """`[lat]`, float64, mean 1: the latitude weights of WeatherBench 2's scores.
-
-        Cell bounds lie halfway between latitudes and at the poles; a weight is
-        sin(upper) - sin(lower) divided by the mean of all (WeatherBench 2,
-        `metrics.get_lat_weights`). For scores only: not exact for spectra.
-        """
-        inner = (self.latitudes[1:] + self.latitudes[:-1]) / 2
-        bounds = np.concatenate([[90.0], inner, [-90.0]])
-        areas = -np.diff(np.sin(np.radians(bounds)))
-        return _frozen(areas / areas.mean())
+        """`[lat]`, float64, mean 1: see the function `area_weights`."""
+        return _frozen(area_weights(self.latitudes))
 
     @property
     def max_degree(self) -> int:
@@ -136,6 +128,39 @@ class LatLonGrid:
         rows = self.num_lat - 1
         meridional = rows if self.kind == 'gauss' else rows // 2
         return min(meridional, (self.num_lon - 1) // 2)
+
+
+def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
+    """Weights of the rows: the area of a cell over the mean area of all.
+
+    Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
+    `metrics.get_lat_weights`). For scores: not exact for spectra.
+
+    Args:
+      latitudes: `[lat]`, degrees, ascending or descending.
+
+    Returns:
+      `[lat]`, float64, mean 1.
+
+    Raises:
+      ValueError: latitudes that are not strictly monotonic or beyond the poles.
+    """
+    latitudes = np.asarray(latitudes, np.float64)
+    steps = np.sign(np.diff(latitudes))
+    if latitudes.ndim != 1 or np.unique(steps).size > 1 or 0 in steps:
+        raise ValueError(
+            f'expected latitudes in ascending or descending order, got {latitudes}'
+        )
+    if np.abs(latitudes).max() > 90 + COORDINATE_TOLERANCE_DEGREES:
+        raise ValueError(
+            'expected latitudes in degrees between -90 and 90, got '
+            f'{latitudes.min():g} to {latitudes.max():g}'
+        )
+    south_first = latitudes if latitudes[0] < latitudes[-1] else latitudes[::-1]
+    inner = (south_first[1:] + south_first[:-1]) / 2
+    areas = np.diff(np.sin(np.radians(np.concatenate([[-90.0], inner, [90.0]]))))
+    areas = areas if south_first is latitudes else areas[::-1]
+    return areas / areas.mean()
 
 
 def _check_size(name: str, size, *, minimum: int) -> None:

@@ -15,7 +15,7 @@ FLOORS = (
     ('sphere_ops.transform',),
     ('sphere_ops.operators',),
     ('sphere_ops',),
-    ('weather.variables',),
+    ('weather.variables', 'weather.command_line'),
     ('weather.experiment',),
     ('weather.workdir', 'weather.checkpoint'),
     ('weather.data',),
@@ -108,10 +108,11 @@ def test_scripts_hold_no_ideas(path):
     heavy = [n for n in top_level if isinstance(n, ast.Import | ast.ImportFrom)]
     for node in heavy:
         module = getattr(node, 'module', None) or node.names[0].name
-        assert module.split('.')[0] in ('absl', 'ml_collections', 'collections'), (
+        light = module.split('.')[0] in ('absl', 'ml_collections', 'collections')
+        assert light or ast.unparse(node) == 'from weather import command_line', (
             f'{path.name} imports {module} before --help can answer'
         )
-    assert 'Example:' in ast.get_docstring(ast.parse(path.read_text()))
+    assert 'Example' in ast.get_docstring(ast.parse(path.read_text()))
 
 
 @pytest.mark.parametrize(

@@ -11,15 +11,17 @@ import collections
 import concurrent.futures
 import dataclasses
 import functools
+import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import numpy as np
-from absl import logging
 
 from weather.data.store import Atmosphere
 from weather.data.windows import WindowIndex
+
+_LOGGER = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
 # Batches waiting per thread, at most: more smooth nothing, and tiny batches would
@@ -127,7 +129,7 @@ class Loader:
 
     def batches(
         self, first_update: int, last_update: int, num_steps_at: Callable[[int], int]
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """Yields the batches of updates `first_update` to before `last_update`.
 
         Batches are read ahead by threads. An error while reading is raised here, in
@@ -242,7 +244,7 @@ class _SlabReader:
         self._lock = threading.Lock()
         for field in self._fields.values():
             if field.chunks['time'] > 1:
-                logging.info(
+                _LOGGER.info(
                     '%s keeps %d times of %s per chunk: each window decodes all of '
                     'them; rechunk to one time for speed',
                     field.source,

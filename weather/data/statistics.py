@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import itertools
+import logging
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,11 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
-from absl import logging
 
 from sphere_ops.grid import LatLonGrid
 from weather.data.times import common_timestep
 from weather.variables import Channel, ChannelIndex
+
+_LOGGER = logging.getLogger(__name__)
 
 # A spread below what float32 resolves beside the mean is that of a constant field.
 _CONSTANT = 1e-7
@@ -219,7 +221,7 @@ def _stream(
     times = field.time.values
     follows = np.concatenate([[False], np.diff(times) == step])
     shape = (field.sizes.get('level', 1), *field.shape[-2:])
-    logging.info('statistics of %s: %d times', field.name, period.stop - period.start)
+    _LOGGER.info('statistics of %s: %d times', field.name, period.stop - period.start)
     nothing = np.zeros(shape[0])
     moments = _Moments(*[_Spread(nothing.astype(int), nothing, nothing)] * 2)
     blocks = _blocks(field, period, max_bytes)

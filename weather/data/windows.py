@@ -8,13 +8,15 @@ how many is logged.
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import xarray
-from absl import logging
 
 from weather.data.times import common_timestep
+
+_LOGGER = logging.getLogger(__name__)
 
 # Enough to hide the latency of a store; a block is at most this large.
 _SCAN_THREADS = 4
@@ -104,7 +106,7 @@ class WindowIndex:
                 f'{self.period[1]} for a rollout of {num_steps} steps, found {counts}; '
                 'lengthen the period in config.data or roll out fewer steps'
             )
-        logging.info('%s to %s: %s', *self.period, counts)
+        _LOGGER.info('%s to %s: %s', *self.period, counts)
         return good
 
 

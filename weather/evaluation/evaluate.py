@@ -7,6 +7,7 @@ of the forecast, so that a table compares like with like.
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +15,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from absl import logging
 
 from weather.evaluation import metrics, pairing, sources
 from weather.variables import WIND_PAIRS
+
+_LOGGER = logging.getLogger(__name__)
 
 COLUMNS = (
     'model',
@@ -316,6 +318,6 @@ def _report_missing(plan: pairing.Pairing, rmse: xr.DataArray) -> None:
             'forecast or truth; look at the stores'
         )
     if missing:
-        logging.warning('NaN at all lead times, left out: %s', ', '.join(missing))
+        _LOGGER.warning('NaN at all lead times, left out: %s', ', '.join(missing))
     if partial:
-        logging.warning('NaN at some lead times or regions: %s', ', '.join(partial))
+        _LOGGER.warning('NaN at some lead times or regions: %s', ', '.join(partial))

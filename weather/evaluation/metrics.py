@@ -9,11 +9,12 @@ in version 0.2.1 of their code.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from sphere_ops.grid import area_weights
 from weather.variables import did_you_mean
 
 # Coordinates of public stores are rounded to three decimals at worst: a row that is
@@ -98,40 +99,6 @@ def regions_on(latitudes: np.ndarray, longitudes: np.ndarray) -> dict[str, Regio
         for name, region in REGIONS.items()
         if region.holds(latitudes, longitudes)
     }
-
-
-def area_weights(latitudes: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Weights of the rows: the area of a cell over the mean area of all.
-
-    Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
-    `metrics.get_lat_weights`). On the three kinds of `LatLonGrid` these are its
-    `area_weights`; this takes the rows of any store.
-
-    Args:
-      latitudes: `[lat]`, degrees, ascending or descending.
-
-    Returns:
-      `[lat]`, float64, mean 1.
-
-    Raises:
-      ValueError: latitudes that are not strictly monotonic or beyond the poles.
-    """
-    latitudes = np.asarray(latitudes, np.float64)
-    steps = np.sign(np.diff(latitudes))
-    if latitudes.ndim != 1 or np.unique(steps).size > 1 or 0 in steps:
-        raise ValueError(
-            f'expected latitudes in ascending or descending order, got {latitudes}'
-        )
-    if np.abs(latitudes).max() > 90 + EDGE_TOLERANCE_DEGREES:
-        raise ValueError(
-            'expected latitudes in degrees between -90 and 90, got '
-            f'{latitudes.min():g} to {latitudes.max():g}'
-        )
-    south_first = latitudes if latitudes[0] < latitudes[-1] else latitudes[::-1]
-    inner = (south_first[1:] + south_first[:-1]) / 2
-    areas = np.diff(np.sin(np.radians(np.concatenate([[-90.0], inner, [90.0]]))))
-    areas = areas if south_first is latitudes else areas[::-1]
-    return areas / areas.mean()
 
 
 class RegionalMean:

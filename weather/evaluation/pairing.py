@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from absl import logging
 
 from sphere_ops.grid import LatLonGrid
 from weather.evaluation import sources
 from weather.variables import VARIABLES, did_you_mean
+
+_LOGGER = logging.getLogger(__name__)
 
 # Forecasts are read in blocks of lead times of about this size; two exist at a time.
 BLOCK_BYTES = 2**27
@@ -358,7 +360,7 @@ def _pair_times(
             'give a longer truth or fewer lead times'
         )
     if not complete.all():
-        logging.warning(
+        _LOGGER.warning(
             'scored %d of %d starts: the truth lacks times of the others (%s)',
             complete.sum(),
             complete.size,

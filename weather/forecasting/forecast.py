@@ -81,7 +81,7 @@ def run(
     trained: Run,
     atmosphere: Atmosphere,
     *,
-    init_times: Sequence[np.datetime64] | np.ndarray,
+    init_times: Sequence[str] | Sequence[np.datetime64] | np.ndarray,
     lead_times: np.ndarray,
     batch_size: int = 1,
 ) -> xarray.Dataset:
@@ -96,11 +96,15 @@ def run(
 
     Returns:
       Forecasts in WeatherBench 2 schema, SI units.
+
+    Raises:
+      FloatingPointError: a value is not finite; names start, lead time and channel.
     """
     layout = make_layout(trained, atmosphere, init_times, lead_times)
     shape = (len(layout.init_times), len(layout.lead_times), *layout.grid.shape)
     states = np.empty((*shape, len(layout.channels)), np.float32)
     for slab in stream(trained, atmosphere, layout, batch_size=batch_size):
+        layout.check_finite(slab.lead, slab.states, starts=slab.starts)
         states[slab.starts, slab.lead] = slab.states
     return to_dataset(states, layout)
 
@@ -179,7 +183,7 @@ def default_init_times(
 def make_layout(
     trained: Run,
     atmosphere: Atmosphere,
-    init_times: Sequence[np.datetime64] | np.ndarray,
+    init_times: Sequence[str] | Sequence[np.datetime64] | np.ndarray,
     lead_times: np.ndarray,
 ) -> ForecastLayout:
     """Starts, lead times, channels and provenance of forecasts, checked.
@@ -215,8 +219,8 @@ def stream(
 ) -> Iterator[Slab]:
     """Yields forecasts lead time by lead time, `batch_size` starts together.
 
-    Raises:
-      FloatingPointError: a value is not finite; says since which lead time.
+    Values are as the model gives them; writers, and `run`, refuse any that is not
+    finite.
     """
     advance = jax.jit(_advance, donate_argnums=2)
     normalize = jax.jit(ForecastModel.normalize)
@@ -238,7 +242,6 @@ def stream(
                 state = advance(trained.variables, trained.model, state, phases)
             states = np.asarray(to_si(trained.model, state))
             states = states[: starts.stop - starts.start]
-            _check_finite(states, layout, starts, lead)
             yield Slab(starts, lead, states)
 
 
@@ -268,21 +271,6 @@ def _advance(
     variables: Variables, model: ForecastModel, state: jax.Array, phases: jax.Array
 ) -> jax.Array:
     return model.step(variables, state, phases)
-
-
-def _check_finite(
-    states: np.ndarray, layout: ForecastLayout, starts: slice, lead: int
-) -> None:
-    finite = np.isfinite(states).all(axis=(1, 2))
-    if finite.all():
-        return
-    start, channel = np.argwhere(~finite)[0]
-    raise FloatingPointError(
-        f'the forecast from {_minute(layout.init_times[starts][start])} is not finite '
-        f'in {layout.channels.channels[channel]} at '
-        f'{layout.lead_times[lead] / _HOUR:g} h: the model has become unstable; train '
-        'longer or with more rollout steps'
-    )
 
 
 def _minute(time: np.datetime64) -> str:

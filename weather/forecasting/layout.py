@@ -131,6 +131,30 @@ class ForecastLayout:
                 values[self.levels.index(level)] = state[..., channel]
             yield name, values
 
+    def check_finite(
+        self, lead: int, states: np.ndarray, *, starts: slice | None = None
+    ) -> None:
+        """Raises `FloatingPointError` unless states `[start, ...]` are all finite.
+
+        The message names start, lead time and channel.
+        """
+        bad = np.argwhere(~np.isfinite(states).all(axis=(1, 2)))
+        if bad.size:
+            first, channel = bad[0]
+            start = range(len(self.init_times))[starts or slice(None)][first]
+            raise FloatingPointError(
+                f'{self.describe(start, lead)} is not finite in '
+                f'{self.channels.channels[channel]} and {len(bad) - 1} more fields: '
+                'the model has become unstable; train longer, or with more rollout '
+                'steps'
+            )
+
+    def describe(self, start: int, lead: int) -> str:
+        """Names one field of the forecasts, for messages."""
+        init_time = self.init_times[start].astype('datetime64[m]')
+        hours = self.lead_times[lead] / np.timedelta64(1, 'h')
+        return f'the forecast from {init_time} at {hours:g} h'
+
     def attributes(self) -> dict[str, str | int]:
         """Global attributes: conventions, grid and provenance."""
         now = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')

@@ -77,10 +77,12 @@ class StoreWriter(ForecastWriter):
                 f'expected states [start, lat, lon, channel] of shape {expected}, '
                 f'got {states.shape}'
             )
+        self.layout.check_finite(lead, states, starts=starts)
         for start, state in zip(positions, states, strict=True):
             if self._written[start, lead]:
-                raise ValueError(f'{self._name(start, lead)} was written before')
-            self._check_finite(start, lead, state)
+                raise ValueError(
+                    f'{self.layout.describe(start, lead)} was written before'
+                )
             for variable, values in self.layout.fields(state):
                 self._put(variable, start, lead, values)
             self._written[start, lead] = True
@@ -92,26 +94,12 @@ class StoreWriter(ForecastWriter):
         missing = np.argwhere(~self._written)
         if missing.size:
             self.abort()
+            first = self.layout.describe(*missing[0])
             raise ValueError(
                 f'{len(missing)} of {self._written.size} fields were never written, '
-                f'the first is {self._name(*missing[0])}; removed what is not complete'
+                f'the first is {first}; removed what is not complete'
             )
         self._publish()
-
-    def _name(self, start: int, lead: int) -> str:
-        init_time = self.layout.init_times[start].astype('datetime64[m]')
-        hours = self.layout.lead_times[lead] / np.timedelta64(1, 'h')
-        return f'the forecast from {init_time} at {hours:g} h'
-
-    def _check_finite(self, start: int, lead: int, state: np.ndarray) -> None:
-        bad = ~np.isfinite(state).all(axis=(0, 1))
-        if bad.any():
-            first = self.layout.channels.channels[int(np.argmax(bad))]
-            raise FloatingPointError(
-                f'{self._name(start, lead)} is not finite in {first} and '
-                f'{bad.sum() - 1} more of {bad.size} channels: the model has become '
-                'unstable; train longer, or with more rollout steps'
-            )
 
     @abc.abstractmethod
     def _put(self, variable: str, start: int, lead: int, values: np.ndarray) -> None:

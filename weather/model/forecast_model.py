@@ -87,7 +87,8 @@ class ForecastModel:
           clock: `forcings.clock` of the valid time of the result, `[..., phase]`.
         """
         network = self._network(use_running_average=True)
-        tendency = network.apply(variables, self._inputs(state, clock), self.transforms)
+        inputs = self._inputs(state, clock)
+        tendency: Any = network.apply(variables, inputs, self.transforms)
         return self._advance(state, tendency)
 
     def train_step(

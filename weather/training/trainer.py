@@ -171,9 +171,9 @@ def make_model(
     normalizer = Normalizer.from_statistics(
         load_statistics(files.statistics, channels), channels
     )
-    statics = static_fields(
-        atmosphere.dataset, setup.grid, (*setup.data.statics, *POSITIONS)
-    )
+    names = setup.data.statics
+    stored = {name: atmosphere.dataset[name].values for name in names}
+    statics = static_fields(stored, setup.grid, (*names, *POSITIONS))
     return ForecastModel.create(setup, normalizer, statics)
 
 
@@ -262,7 +262,7 @@ def _validate(
 
 def _to_device(batch: Batch, *, mesh: Any, timestep: np.timedelta64) -> DeviceBatch:
     clocks = clock(batch.valid_times[:, 1:], timestep=timestep)
-    return split_batch(mesh, DeviceBatch(batch.fields, clocks))
+    return DeviceBatch(*split_batch(mesh, (batch.fields, clocks)))
 
 
 def _save(

@@ -164,17 +164,16 @@ def _rollout_losses(
     states = jnp.moveaxis(model.normalize(batch.fields), 1, 0)
     clocks = jnp.moveaxis(batch.clocks, 1, 0)
     predicted, diagnostics = rollout(step, states[0], clocks)
-    losses = lead_losses(
-        predicted, states[1:], model.grid, weights, model.normalizer.tendency_ratio
-    )
+    spread = jnp.asarray(model.normalizer.tendency_ratio)
+    losses = lead_losses(predicted, states[1:], model.grid, weights, spread)
     return losses, diagnostics
 
 
-def _average(state: TrainState, variables: Variables, decay: float) -> Variables:
+def _average(state: TrainState, variables: Variables, longest: float) -> Variables:
     """Exponential moving average, with a shorter memory over the first updates."""
     # Without the ramp the average would keep the random start for 1 / (1 - decay).
     ramp = (1.0 + state.update) / (10.0 + state.update)
-    decay = jnp.minimum(decay, ramp)
+    decay = jnp.minimum(longest, ramp)
     return jax.tree.map(
         lambda old, new: decay * old + (1 - decay) * new, state.average, variables
     )

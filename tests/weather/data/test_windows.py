@@ -42,7 +42,7 @@ def test_a_period_includes_all_of_its_last_entry(period, first, last):
 
 def test_windows_that_cross_a_gap_or_touch_nan_are_left_out_and_counted(caplog):
     times = every_six_hours(0, 1, 2, 3, 6, 7, 8, 9, 10, 11)
-    with caplog.at_level(logging.INFO, logger='absl'):
+    with caplog.at_level(logging.INFO, logger='weather'):
         index = WindowIndex(
             times, period=('2000', '2000'), invalid=every_six_hours(10, 999)
         )

@@ -212,7 +212,7 @@ def test_selections_are_parts_of_the_whole(sources, scores):
 
 def test_starts_that_the_truth_does_not_cover_are_left_out(sources, scores, caplog):
     short = sources.truth.isel(time=slice(0, 7))
-    with caplog.at_level('WARNING', logger='absl'):
+    with caplog.at_level('WARNING', logger='weather'):
         part = evaluate.evaluate(sources.forecasts, short, sources.climatology)
     assert 'scored 2 of 3 starts' in caplog.text
     assert part.attrs['num_starts'] == 2

@@ -90,7 +90,7 @@ def test_a_killed_training_ends_bit_for_bit_like_one_that_was_not(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
-    process.wait()
+    process.communicate()
 
     process = start(store, workdir)
     output, _ = process.communicate(timeout=300)

@@ -1,0 +1,54 @@
+"""What every script does around its one call: flags, log, and errors in one line."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from absl import logging as absl_logging
+
+_TRACEBACK = flags.DEFINE_bool(
+    'traceback', False, 'Show where an error came from, not only what it is.'
+)
+# What bad input raises: all of them say what was expected, found, and how to fix it.
+_ERRORS = (ValueError, OSError, FloatingPointError)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`; bad input ends in one line and status 1."""
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _guarded(main: Callable[[], None], argv: Sequence[str]) -> int:
+    if argv[1:]:
+        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
+    # This project's messages are for its users; those of libraries only if they warn.
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    logging.getLogger('weather').setLevel(logging.INFO)
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(message)s'))
+    try:
+        main()
+    except _ERRORS as error:
+        if _TRACEBACK.value:
+            raise
+        return _fail(error)
+    return 0
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parses flags; what ml_collections raises for a wrong key becomes one line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        sys.exit(_fail(error))
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit(_fail(error))
+
+
+def _fail(error: BaseException) -> int:
+    # A KeyError's own text is the representation of its message, quotes and all.
+    message = error.args[0] if isinstance(error, KeyError) else error
+    print(f'error: {message}', file=sys.stderr)
+    return 1
