@@ -10,7 +10,7 @@ SOURCES := configs scripts sphere_ops tests weather setup.py
 
 # Simulate a planet, train on it, forecast five days, score, report.
 demo: .venv/installed
-	$(BIN)/python scripts/simulate.py --output=$(DEMO)/planet.zarr
+	$(BIN)/python scripts/simulate.py --output=$(DEMO)/planet.zarr --days=780
 	$(BIN)/python scripts/train.py --config=configs/demo.py --workdir=$(DEMO)
 	$(BIN)/python scripts/compute_climatology.py --workdir=$(DEMO)
 	$(BIN)/python scripts/forecast.py --workdir=$(DEMO) --output=$(DEMO)/forecasts \

@@ -141,7 +141,9 @@ def write_scores(scores: xr.Dataset, path: str | os.PathLike) -> None:
 
 
 def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
-    """RMSE of every channel for reading, with the grid and weights it depends on.
+    """RMSE of the headline for reading, with the grid and weights it depends on.
+
+    Where no channel of the headline was scored, every channel is shown.
 
     Args:
       scores: as `evaluate` returns them; the first region is shown.
@@ -152,6 +154,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     shown = table[(table.metric == 'rmse') & (table.region == region)]
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
+    shown = _headline_rows(shown)
     shown = shown.assign(level=shown.level.astype('string').fillna(''))
     rows = shown.pivot_table(
         index=['variable', 'level', 'model'],
@@ -160,8 +163,24 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
         sort=False,
     )
     lines = [f'{key}: {value}' for key, value in scores.attrs.items()]
-    lines += [f'RMSE, {region}, by lead time in hours:', rows.to_string()]
+    lines += [
+        f'RMSE, {region}, by lead time in hours:',
+        rows.to_string(float_format=lambda value: f'{value:.4g}'),
+    ]
     return '\n'.join(lines)
+
+
+def _headline_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of Z500, T850, Q700 and the wind vector at 850 hPa, or all if none."""
+    wanted = {
+        (name, level)
+        for name, levels in {**HEADLINE, WIND_VECTORS[0]: (850,)}.items()
+        for level in levels
+        if not any(name in pair for pair in WIND_PAIRS)
+    }
+    pairs = zip(table.variable, table.level, strict=True)
+    of_headline = np.array([pair in wanted for pair in pairs], bool)
+    return table[of_headline] if of_headline.any() else table
 
 
 def hours(lead_times: np.ndarray) -> np.ndarray:

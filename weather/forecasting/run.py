@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from weather import provenance
 from weather.checkpoint import Checkpoints
 from weather.data.forcings import POSITIONS
 from weather.data.normalizer import Normalizer
@@ -66,7 +67,10 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
             'config_hash': setup.digest,
             'checkpoint': f'{files.checkpoints.name}/{update}',
             'training_data': setup.data.store,
-            'code_version': metadata['code_version'],
+            'num_parameters': f'{metadata["num_parameters"]:,}',
+            'training_code': f'{metadata["code_version"]}, {metadata["git_commit"]}',
+            'code_version': provenance.code_version(),
+            'git_commit': provenance.git_commit(),
         },
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -16,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from weather import provenance
 from weather.checkpoint import Checkpoints
 from weather.data.forcings import POSITIONS, clock, static_fields
 from weather.data.loader import GIGABYTE, Batch, Loader
@@ -282,7 +282,9 @@ def _save(
             'config_hash': setup.digest,
             'loader': {'seed': setup.training.seed, 'next_update': update},
             'timestep_seconds': int(timestep / np.timedelta64(1, 's')),
-            'code_version': importlib.metadata.version('spherecast'),
+            'code_version': provenance.code_version(),
+            'git_commit': provenance.git_commit(),
+            'num_parameters': num_parameters(model),
         },
     )
 
@@ -309,17 +311,21 @@ def _forecast_item(state: TrainState, model: ForecastModel) -> dict[str, Any]:
     }
 
 
+def num_parameters(model: ForecastModel) -> int:
+    """Number of real numbers that training adjusts."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0))['params']
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
 def _banner(
     setup: Experiment, model: ForecastModel, loaders: Loaders, timestep: np.timedelta64
 ) -> str:
-    shapes = jax.eval_shape(model.init, jax.random.key(0))['params']
-    count = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
     windows = loaders.training.windows.starts(setup.training.num_steps(0))
     return (
         f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
         f'{setup.grid.kind} grid, {len(model.channels)} channels, '
         f'step {timestep / _HOUR:g} h, {len(windows)} training windows\n'
-        f'model: {count:,} parameters; devices: {len(jax.devices())} '
+        f'model: {num_parameters(model):,} parameters; devices: {len(jax.devices())} '
         f'{jax.devices()[0].platform}; config {setup.digest}'
     )
 
