@@ -36,7 +36,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format $(SOURCES)
 
 clean:
-	rm -rf .venv runs build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 .venv/installed: setup.py
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

@@ -30,20 +30,26 @@ flags.register_multi_flags_validator(
 def main() -> None:
     """Computes, prints and writes the statistics."""
     # Late, so that --help answers at once.
-    from weather import experiment
+    from weather import experiment, workdir
     from weather.data import statistics, store
 
-    data = experiment.Experiment.from_config(_CONFIG.value).data
+    setup = experiment.Experiment.from_config(_CONFIG.value)
+    data = setup.data
     dataset = store.open_store(
         data.store,
         levels=data.channels.levels,
+        grid=setup.grid,
         storage_options=data.storage_options,
     )
     first, last = data.train
     found = statistics.compute_statistics(
         dataset, data.channels, start=first, end=last, source=data.store
     )
-    path = _OUTPUT.value or f'{_WORKDIR.value}/statistics.nc'
+    path = _OUTPUT.value
+    if path is None:
+        run = workdir.Workdir(_WORKDIR.value)
+        run.claim(setup)
+        path = run.statistics
     statistics.save_statistics(found, path)
     print(statistics.summary(found))
     print(f'{found.attrs["num_times"]} times, {first} to {last}, written to {path}')

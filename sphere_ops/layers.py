@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from sphere_ops.fields import SpinCoefficients
+from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.transform import SpinTransform
 
 _EPSILON = 1e-6  # Floor of a variance and of |x|^2, where fields are of order one.
@@ -39,15 +39,11 @@ def _unstack(columns: jax.Array, features: Mapping[int, int]) -> SpinCoefficient
     """The inverse of `_stack` for `features` channels at every spin."""
     result, start = {}, 0
     for spin, channels in sorted(features.items()):
-        stop = start + _modes(spin) * channels
-        shape = (*columns.shape[:-1], _modes(spin), channels)
+        stop = start + num_modes(spin) * channels
+        shape = (*columns.shape[:-1], num_modes(spin), channels)
         result[spin] = columns[..., start:stop].reshape(shape)
         start = stop
     return result
-
-
-def _modes(spin: int) -> int:
-    return 1 if spin == 0 else 2
 
 
 def num_channels(coefficients: SpinCoefficients) -> dict[int, int]:
@@ -99,7 +95,10 @@ class SpinConvolution(nn.Module):
         columns = _stack(coefficients)
         num_degrees = columns.shape[-3]
         spins_out = np.concatenate(
-            [np.full(_modes(s) * n, abs(s)) for s, n in sorted(self.features.items())]
+            [
+                np.full(num_modes(s) * n, abs(s))
+                for s, n in sorted(self.features.items())
+            ]
         )
         knots = self.param(
             'knots',

@@ -48,7 +48,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _fail(error: BaseException) -> int:
-    # A KeyError's own text is the representation of its message, quotes and all.
-    message = error.args[0] if isinstance(error, KeyError) else error
+    message: object = error
+    # The text of a KeyError is the representation of its message, quotes and all;
+    # ml_collections puts one into an AttributeError.
+    while isinstance(message, KeyError | AttributeError) and message.args:
+        message = message.args[0]
     print(f'error: {message}', file=sys.stderr)
     return 1

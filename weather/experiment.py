@@ -15,7 +15,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sphere_ops.grid import LatLonGrid
-from weather.variables import VARIABLES, ChannelIndex, did_you_mean
+from weather.variables import (
+    STORED_STATICS,
+    VARIABLES,
+    ChannelIndex,
+    did_you_mean,
+)
 
 
 class ConfigError(ValueError):
@@ -140,7 +145,13 @@ class Training:
             'validation_batches',
             'checkpoint_every',
             'keep_checkpoints',
+            'learning_rate',
+            'clip_norm',
         )
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(
+                f'training.ema_decay must be from 0 to below 1, got {self.ema_decay}'
+            )
         first_updates = [first for first, _ in self.curriculum]
         if not first_updates or first_updates[0] != 0:
             raise ConfigError(
@@ -196,6 +207,13 @@ class Climatology:
     """
 
     window_days: int
+
+    def __post_init__(self) -> None:
+        if self.window_days % 2 == 0 or not 1 <= self.window_days <= 365:
+            raise ConfigError(
+                'climatology.window_days must be odd and from 1 to 365, got '
+                f'{self.window_days}'
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,10 +349,11 @@ def _check_names(experiment: Experiment) -> None:
                 f'levels are {", ".join(sorted(levels, key=int))}'
             )
     for name in data.statics:
-        if name not in VARIABLES:
+        if name not in STORED_STATICS:
             raise ConfigError(
                 f'data.statics has unknown field {name!r}'
-                f'{did_you_mean(name, VARIABLES)}'
+                f'{did_you_mean(name, STORED_STATICS)}; it may have '
+                f'{", ".join(STORED_STATICS)}'
             )
 
 

@@ -81,6 +81,9 @@ WIND_PAIRS = (
     ('10m_u_component_of_wind', '10m_v_component_of_wind'),
 )
 
+# Fields that never change and that a store has to hold.
+STORED_STATICS = ('geopotential_at_surface', 'land_sea_mask')
+
 # The 13 pressure levels of WeatherBench 2, hPa.
 WEATHERBENCH_LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
 

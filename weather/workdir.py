@@ -21,6 +21,11 @@ class Workdir:
     """
 
     def __init__(self, path: str | pathlib.Path):
+        if '://' in str(path):
+            raise WorkdirError(
+                f'expected a local run directory, got {path}; train into a local one '
+                'and copy it'
+            )
         self.path = pathlib.Path(path)
 
     @property
@@ -84,8 +89,8 @@ class Workdir:
             if changed:
                 raise WorkdirError(
                     f'{self.path} holds a run of another config (there -> here): '
-                    f'{"; ".join(changed)}. Give another --workdir, or the config that '
-                    f'{self.config} records'
+                    f'{"; ".join(changed)}. Give another --workdir, or set these keys '
+                    'as they were there'
                 )
             return
         self.path.mkdir(parents=True, exist_ok=True)

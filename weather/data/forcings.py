@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sphere_ops.grid import LatLonGrid
-from weather.variables import did_you_mean
+from weather.variables import STORED_STATICS, did_you_mean
 
 # Forcing channels, in order. All are O(1): the first is in units of `SOLAR_CONSTANT`.
 FORCINGS = (
@@ -28,8 +28,7 @@ FORCINGS = (
     'sin_year',
     'cos_year',
 )
-# Statics that a store has to hold, and those that follow from the grid.
-STORED_STATICS = ('geopotential_at_surface', 'land_sea_mask')
+# Statics that follow from the grid, and all there are.
 POSITIONS = ('sin_latitude', 'cos_latitude_sin_longitude', 'cos_latitude_cos_longitude')
 STATICS = STORED_STATICS + POSITIONS
 

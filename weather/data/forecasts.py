@@ -172,6 +172,13 @@ def _check_alike(
             f'{sorted(map(str, first.data_vars))}, '
             f'got {sorted(map(str, start.data_vars))}'
         )
+    for name in ('config_hash', 'checkpoint'):
+        expected, found = first.attrs.get(name), start.attrs.get(name)
+        if found != expected:
+            raise ValueError(
+                f'{file}: {name} {found} differs from {expected} of {first_file}; keep '
+                'the forecasts of each run and checkpoint in their own directory'
+            )
     for name in ('forecast_period', 'level', *_HORIZONTAL):
         if name in first.variables and not start[name].variable.equals(
             first[name].variable

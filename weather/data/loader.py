@@ -242,15 +242,6 @@ class _SlabReader:
         self._cache: collections.OrderedDict[tuple[str, int], np.ndarray]
         self._cache = collections.OrderedDict()
         self._lock = threading.Lock()
-        for field in self._fields.values():
-            if field.chunks['time'] > 1:
-                _LOGGER.info(
-                    '%s keeps %d times of %s per chunk: each window decodes all of '
-                    'them; rechunk to one time for speed',
-                    field.source,
-                    field.chunks['time'],
-                    field.name,
-                )
 
     def read(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
         """Reads windows of a variable, `[start, length, level, lat, lon]`."""
@@ -302,9 +293,9 @@ class _SlabReader:
         when = field.times[start + time].astype('datetime64[s]')
         raise ValueError(
             f'expected finite values, found NaN or infinity in {channel} at {when} of '
-            f'{field.source}; leave this time out by computing the statistics (and '
-            'with them the invalid times) again, or leave the channel out of '
-            'config.data.variables'
+            f'{field.source}, which has changed since its missing values were looked '
+            'for; delete invalid_times.json in the run directory and start again, or '
+            'leave the channel out of config.data.variables'
         )
 
     def _recall(self, name: str, time: int) -> np.ndarray | None:

@@ -106,7 +106,8 @@ class WindowIndex:
                 f'{self.period[1]} for a rollout of {num_steps} steps, found {counts}; '
                 'lengthen the period in config.data or roll out fewer steps'
             )
-        _LOGGER.info('%s to %s: %s', *self.period, counts)
+        if gaps or touching:
+            _LOGGER.info('%s to %s: %s', *self.period, counts)
         return good
 
 

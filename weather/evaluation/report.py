@@ -81,11 +81,15 @@ def write_report(
                 f'no {files.config} to say where the truth is; name it with --truth'
             )
         truth = str(config['data']['store'])
+    # The options of the config belong to the config's store.
+    data = config['data'] if config else {}
+    own = truth == data.get('store')
+    storage_options = data['storage_options'] if own else None
     path = pathlib.Path(output) if output else files.report
     unfinished = path.with_name(path.name + '.tmp')
     with (
         open_forecasts(forecast or files.forecasts) as forecasts,
-        sources.open_store(truth) as truth_fields,
+        sources.open_store(truth, storage_options) as truth_fields,
     ):
         contents = Contents(
             title=f'Forecast report: {files.path.resolve().name}',

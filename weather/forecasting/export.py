@@ -293,5 +293,6 @@ def _check_absent(path: pathlib.Path, if_exists: IfExists) -> None:
         )
     if path.exists() and if_exists == 'error':
         raise FileExistsError(
-            f"{path} exists: remove it, choose another, or pass if_exists='overwrite'"
+            f'{path} exists: remove it, choose another, or say --overwrite '
+            "(if_exists='overwrite')"
         )

@@ -6,6 +6,7 @@ handed on before the next is made, so that memory does not grow with the lead ti
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,8 @@ import xarray
 from tqdm import tqdm
 
 from weather.data.forcings import clock
-from weather.data.store import Atmosphere, open_atmosphere, timestep
+from weather.data.store import Atmosphere, open_atmosphere
+from weather.data.windows import invalid_times
 from weather.forecasting.export import (
     ForecastLayout,
     IfExists,
@@ -29,6 +31,7 @@ from weather.forecasting.run import Run
 from weather.model.forecast_model import ForecastModel, Variables
 
 _HOUR = np.timedelta64(1, 'h')
+_LOGGER = logging.getLogger(__name__)
 
 
 class Slab(NamedTuple):
@@ -48,7 +51,8 @@ class Slab(NamedTuple):
 def hours(first: float, last: float, *, step: float) -> np.ndarray:
     """Lead times from `first` to `last` hours, both included."""
     count = int(round((last - first) / step)) + 1
-    return (first + step * np.arange(count)) * _HOUR
+    seconds = np.round(3600 * (first + step * np.arange(count))).astype(int)
+    return seconds * np.timedelta64(1, 's')
 
 
 def open_store(run: Run, path: str | None = None) -> Atmosphere:
@@ -59,22 +63,15 @@ def open_store(run: Run, path: str | None = None) -> Atmosphere:
       path: another store than the one it was trained on.
 
     Raises:
-      ValueError: the store lacks a variable or level, or has another grid or step.
+      ValueError: the store lacks a variable or level, or has another grid.
     """
     data = run.setup.data
-    atmosphere = open_atmosphere(
+    return open_atmosphere(
         path or data.store,
         levels=data.channels.levels,
         grid=run.setup.grid,
         storage_options=data.storage_options,
     )
-    step = timestep(atmosphere.dataset)
-    if run.timestep % step:
-        raise ValueError(
-            f'expected a store whose time step divides the model step of '
-            f'{run.timestep / _HOUR:g} h, got {step / _HOUR:g} h in {atmosphere.source}'
-        )
-    return atmosphere
 
 
 def run(
@@ -131,12 +128,12 @@ def write_all(
     settings = trained.setup.forecast
     longest = settings.lead_hours if lead_hours is None else lead_hours
     step = trained.timestep / _HOUR
-    if longest < step:
+    if longest < step or longest % step:
         raise ValueError(
-            f'expected --lead_hours of at least one model step, {step:g} h, got '
+            f'expected --lead_hours as a multiple of the model step, {step:g} h, got '
             f'{longest}'
         )
-    lead_times = hours(step, longest // step * step, step=step)
+    lead_times = hours(step, longest, step=step)
     if init_times is None:
         init_times = default_init_times(trained, atmosphere, lead_times[-1])
     layout = make_layout(trained, atmosphere, init_times, lead_times)
@@ -160,6 +157,8 @@ def default_init_times(
 ) -> np.ndarray:
     """Starts in the test period whose longest lead time ends within it.
 
+    Those at which the store holds NaN are left out, and counted in the log.
+
     Raises:
       ValueError: there is none.
     """
@@ -177,7 +176,11 @@ def default_init_times(
             f'{times.size} times between {" and ".join(setup.data.test)} in '
             f'{atmosphere.source}; name starts with --init_times'
         )
-    return fits
+    starts = atmosphere.dataset.sel(time=fits)
+    invalid = invalid_times(starts, atmosphere.levels)
+    if invalid.size:
+        _LOGGER.warning('%d starts left out: NaN in the store', invalid.size)
+    return fits[~np.isin(fits, invalid)]
 
 
 def make_layout(

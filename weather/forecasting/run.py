@@ -53,9 +53,10 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
     with Checkpoints(files.checkpoints) as checkpoints:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
-        parts = checkpoints.restore_forecast(_template(setup), update)
-    model = ForecastModel.create(
-        setup, Normalizer(**parts['normalizer']), parts['statics']
+        model = _empty_model(setup)
+        parts = checkpoints.restore_forecast(_template(model), update)
+    model = dataclasses.replace(
+        model, normalizer=Normalizer(**parts['normalizer']), statics=parts['statics']
     )
     return Run(
         setup=setup,
@@ -75,18 +76,22 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
     )
 
 
-def _template(setup: Experiment) -> dict:
-    """Shapes, dtypes and shardings of what a forecast reads from a checkpoint."""
+def _empty_model(setup: Experiment) -> ForecastModel:
+    """The model without the numbers that come from data."""
     num_channels = len(setup.data.channels)
     scales = np.ones(num_channels, np.float32)
     num_statics = len(setup.data.statics) + len(POSITIONS)
     statics = np.zeros((*setup.grid.shape, num_statics), np.float32)
-    model = ForecastModel.create(setup, Normalizer(scales, scales, scales), statics)
+    return ForecastModel.create(setup, Normalizer(scales, scales, scales), statics)
+
+
+def _template(model: ForecastModel) -> dict:
+    """Shapes, dtypes and shardings of what a forecast reads from a checkpoint."""
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     template = {
         'variables': jax.eval_shape(model.init, jax.random.key(0)),
         'normalizer': {
-            field.name: jnp.asarray(scales) for field in dataclasses.fields(Normalizer)
+            name: jnp.asarray(values) for name, values in vars(model.normalizer).items()
         },
         'statics': model.statics,
     }

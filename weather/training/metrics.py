@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,22 @@ from tqdm import tqdm
 from weather.workdir import Workdir
 
 COLUMNS = ('update', 'num_steps', 'name', 'value')
+
+
+class Stopwatch:
+    """Throughput of updates, over the time that only updates took."""
+
+    def __init__(self, update: int):
+        self.start(update)
+
+    def start(self, update: int) -> None:
+        """Starts anew, after something that is no update."""
+        self._update, self._time = update, time.perf_counter()
+
+    def rate(self, update: int) -> float:
+        """Updates per second since the start; NaN if there was none."""
+        updates = update - self._update
+        return updates / (time.perf_counter() - self._time) if updates else math.nan
 
 
 class MetricsWriter:

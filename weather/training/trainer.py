@@ -8,8 +8,7 @@ import functools
 import json
 import os
 import pathlib
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -30,7 +29,7 @@ from weather.data.windows import WindowIndex, invalid_times
 from weather.experiment import Experiment
 from weather.model.forecast_model import ForecastModel
 from weather.model.loss import channel_weights
-from weather.training.metrics import MetricsWriter
+from weather.training.metrics import MetricsWriter, Stopwatch
 from weather.training.sharding import (
     check_batch_size,
     make_mesh,
@@ -80,7 +79,7 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
             init_train_state(model, setup.training), replicated(mesh)
         )
         if saved.latest is not None:
-            state = _restore(saved, state, model)
+            state, model = _restore(saved, state, model)
             print(f'resuming after update {int(state.update)}', flush=True)
         to_device = functools.partial(_to_device, mesh=mesh, timestep=timestep)
         _loop(setup, files, saved, model, state, loaders, to_device)
@@ -123,18 +122,21 @@ def make_loaders(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> L
     data, training = setup.data, setup.training
     invalid = _invalid_times(setup, atmosphere, files)
 
-    def loader(period: tuple[str, str], seed: int) -> Loader:
+    def loader(period: tuple[str, str], seed: int, cache_gb: float) -> Loader:
         return Loader(
             atmosphere,
             WindowIndex(atmosphere.times, period=period, invalid=invalid),
             batch_size=training.batch_size,
             seed=seed,
-            cache_bytes=int(data.cache_gb * GIGABYTE),
+            cache_bytes=int(cache_gb * GIGABYTE),
             prefetch_bytes=int(data.prefetch_gb * GIGABYTE),
         )
 
     # Validation batches are the same in every run, whatever its seed.
-    return Loaders(loader(data.train, training.seed), loader(data.validation, 0))
+    return Loaders(
+        loader(data.train, training.seed, data.cache_gb),
+        loader(data.validation, seed=0, cache_gb=0),
+    )
 
 
 def _invalid_times(
@@ -168,13 +170,28 @@ def make_model(
             atmosphere.dataset, channels, start=start, end=end, source=atmosphere.source
         )
         save_statistics(statistics, files.statistics)
-    normalizer = Normalizer.from_statistics(
-        load_statistics(files.statistics, channels), channels
-    )
+    statistics = load_statistics(files.statistics, channels)
+    _check_statistics(statistics.attrs, setup, files)
+    normalizer = Normalizer.from_statistics(statistics, channels)
     names = setup.data.statics
     stored = {name: atmosphere.dataset[name].values for name in names}
     statics = static_fields(stored, setup.grid, (*names, *POSITIONS))
     return ForecastModel.create(setup, normalizer, statics)
+
+
+def _check_statistics(
+    attributes: Mapping[str, Any], setup: Experiment, files: Workdir
+) -> None:
+    """Refuses statistics of another store or of times outside the training period."""
+    first, last = setup.data.train
+    found = tuple(attributes[name] for name in ('store', 'first_time', 'last_time'))
+    inside = first <= found[1] and found[2][: len(last)] <= last
+    if found[0] != setup.data.store or not inside:
+        raise ValueError(
+            f'expected statistics of {setup.data.store} from {first} to {last}, found '
+            f'those of {found[0]} from {found[1]} to {found[2]} in {files.statistics}; '
+            'delete that file to compute them again'
+        )
 
 
 def _loop(
@@ -193,6 +210,7 @@ def _loop(
         _validate, setup, make_validation(weights), loaders.validation, to_device
     )
     first = int(state.update)
+    metadata = _metadata(setup, model, loaders)
     batches = loaders.training.batches(first, training.num_updates, training.num_steps)
     with (
         contextlib.closing(batches),
@@ -200,31 +218,36 @@ def _loop(
             files, first_update=first, num_updates=training.num_updates
         ) as metrics,
     ):
-        clock_started, updates_started = time.perf_counter(), first
+        stopwatch, steps_compiled = Stopwatch(first), 0
         for update, batch in enumerate(batches, start=first + 1):
             state, result = apply_update(state, model, to_device(batch))
+            # Batches must not pile up on a device that is slower than the host.
+            jax.block_until_ready(result)
             metrics.advance()
             last = update == training.num_updates
             if update % training.log_every == 0 or last:
                 values = _values(training, update, result)
-                elapsed = time.perf_counter() - clock_started
-                values['updates_per_second'] = (update - updates_started) / elapsed
-                num_steps = len(result.lead_losses)
-                metrics.write(update, num_steps, values)
+                values['updates_per_second'] = stopwatch.rate(update)
+                metrics.write(update, len(result.lead_losses), values)
                 metrics.say(_line(setup, update, values, loaders.training))
+                stopwatch.start(update)
             if update % training.validate_every == 0 or last:
                 values = validate(state, model)
                 metrics.write(update, training.max_steps, values)
                 metrics.say(_validation_line(update, values))
+                stopwatch.start(update)
             if update % training.checkpoint_every == 0 or last:
-                _save(saved, setup, state, model, loaders.training.windows.timestep)
-            if update % training.log_every == 0:
-                # Compilation, validation and saving do not count as throughput.
-                clock_started, updates_started = time.perf_counter(), update
+                _check_finite(update, result)
+                saved.save(update, **_items(setup, state, model, metadata))
+                stopwatch.start(update)
+            if len(result.lead_losses) != steps_compiled:
+                steps_compiled = len(result.lead_losses)
+                stopwatch.start(update)  # Compilation is not throughput.
 
 
 def _values(training: Any, update: int, result: Metrics) -> dict[str, float]:
-    """Named metrics of one update; refuses a loss that is not finite."""
+    """Named metrics of one update; refuses any that is not finite."""
+    _check_finite(update, result)
     values = {
         'loss': float(result.loss),
         'gradient_norm': float(result.gradient_norm),
@@ -232,13 +255,18 @@ def _values(training: Any, update: int, result: Metrics) -> dict[str, float]:
     }
     for step, loss in enumerate(np.asarray(result.lead_losses), start=1):
         values[f'loss_step_{step}'] = float(loss)
-    if not np.isfinite(values['loss']):
-        raise FloatingPointError(
-            f'the loss is {values["loss"]} after update {update}; lower '
-            'training.learning_rate or training.clip_norm and start again: the newest '
-            'checkpoint is from before'
-        )
     return values
+
+
+def _check_finite(update: int, result: Metrics) -> None:
+    """Refuses to go on, or to save, what has become NaN."""
+    loss, gradient = float(result.loss), float(result.gradient_norm)
+    if not np.isfinite([loss, gradient]).all():
+        raise FloatingPointError(
+            f'the loss is {loss} and the norm of its gradient {gradient} in update '
+            f'{update}; lower training.learning_rate or training.clip_norm and start '
+            'again in another --workdir'
+        )
 
 
 def _validate(
@@ -265,34 +293,48 @@ def _to_device(batch: Batch, *, mesh: Any, timestep: np.timedelta64) -> DeviceBa
     return DeviceBatch(*split_batch(mesh, (batch.fields, clocks)))
 
 
-def _save(
-    saved: Checkpoints,
+def _items(
     setup: Experiment,
     state: TrainState,
     model: ForecastModel,
-    timestep: np.timedelta64,
-) -> None:
-    update = int(state.update)
-    saved.save(
-        update,
-        training=_training_item(state),
-        forecast=_forecast_item(state, model),
-        metadata={
-            'config': setup.to_dict(),
-            'config_hash': setup.digest,
-            'loader': {'seed': setup.training.seed, 'next_update': update},
-            'timestep_seconds': int(timestep / np.timedelta64(1, 's')),
-            'code_version': provenance.code_version(),
-            'git_commit': provenance.git_commit(),
-            'num_parameters': num_parameters(model),
-        },
-    )
+    metadata: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What a checkpoint holds."""
+    loader = {'seed': setup.training.seed, 'next_update': int(state.update)}
+    return {
+        'training': _training_item(state),
+        'forecast': _forecast_item(state, model),
+        'metadata': {**metadata, 'loader': loader},
+    }
 
 
-def _restore(saved: Checkpoints, state: TrainState, model: ForecastModel) -> TrainState:
+def _metadata(
+    setup: Experiment, model: ForecastModel, loaders: Loaders
+) -> dict[str, Any]:
+    """What does not change while a run goes on."""
+    timestep = loaders.training.windows.timestep
+    return {
+        'config': setup.to_dict(),
+        'config_hash': setup.digest,
+        'timestep_seconds': int(timestep / np.timedelta64(1, 's')),
+        'num_parameters': num_parameters(model),
+        'code_version': provenance.code_version(),
+        'git_commit': provenance.git_commit(),
+    }
+
+
+def _restore(
+    saved: Checkpoints, state: TrainState, model: ForecastModel
+) -> tuple[TrainState, ForecastModel]:
+    """Reads the newest checkpoint: the state, and the scales it was trained with."""
     training = saved.restore_training(_training_item(state))
     forecast = saved.restore_forecast(_forecast_item(state, model))
-    return TrainState(average=forecast['variables'], **training)
+    model = dataclasses.replace(
+        model,
+        normalizer=Normalizer(**forecast['normalizer']),
+        statics=forecast['statics'],
+    )
+    return TrainState(average=forecast['variables'], **training), model
 
 
 def _training_item(state: TrainState) -> dict[str, Any]:

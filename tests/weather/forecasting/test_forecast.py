@@ -49,6 +49,9 @@ def test_hours_include_both_ends():
     np.testing.assert_array_equal(
         forecast.hours(6, 18, step=6), np.array([6, 12, 18], 'timedelta64[h]')
     )
+    np.testing.assert_array_equal(
+        forecast.hours(0.5, 1.5, step=0.5), np.array([30, 60, 90], 'timedelta64[m]')
+    )
 
 
 def test_a_forecast_is_the_repeated_step_of_the_model(run, store, forecasts):
@@ -131,7 +134,7 @@ def test_a_lead_time_between_steps_is_refused(run, store):
 
 
 def test_lead_hours_below_a_step_are_refused(run, store, tmp_path):
-    with pytest.raises(ValueError, match='at least one model step'):
+    with pytest.raises(ValueError, match='a multiple of the model step'):
         forecast.write_all(run, store, tmp_path / 'out', lead_hours=3)
 
 

@@ -187,3 +187,24 @@ def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_zero(store):
     np.testing.assert_allclose(
         [schedule(0), schedule(2), schedule(9)], [0, 1e-2, 0], rtol=0, atol=1e-8
     )
+
+
+def test_statistics_of_another_period_are_refused(store, tmp_path):
+    from weather.data.statistics import compute_statistics, save_statistics
+    from weather.training.trainer import open_training_store
+
+    setup = tiny.setup(store)
+    atmosphere = open_training_store(setup)
+    longer = compute_statistics(
+        atmosphere.dataset, setup.data.channels, source=str(store)
+    )
+    files = Workdir(tmp_path / 'run')
+    files.claim(setup)
+    save_statistics(longer, files.statistics)
+    with pytest.raises(ValueError, match='from 2001-01-01 to 2001-01-07, found'):
+        train(setup, files.path)
+
+
+def test_a_bucket_is_no_run_directory():
+    with pytest.raises(WorkdirError, match='local run directory'):
+        Workdir('gs://bucket/run')
