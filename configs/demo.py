@@ -50,18 +50,18 @@ def get_config() -> ConfigDict:
 
     config.training = ConfigDict()
     config.training.seed = 0
-    config.training.num_updates = 640
+    config.training.num_updates = 480
     config.training.batch_size = 8
-    config.training.curriculum = ((0, 1), (560, 2))
+    config.training.curriculum = ((0, 1), (420, 2))
     config.training.learning_rate = 4e-3
     config.training.warmup_updates = 50
     config.training.weight_decay = 0.01
     config.training.clip_norm = 1.0
     config.training.ema_decay = 0.98
     config.training.log_every = 20
-    config.training.validate_every = 100
+    config.training.validate_every = 120
     config.training.validation_batches = 2
-    config.training.checkpoint_every = 100
+    config.training.checkpoint_every = 120
     config.training.keep_checkpoints = 2
 
     config.forecast = ConfigDict()

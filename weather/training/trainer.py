@@ -218,11 +218,12 @@ def _loop(
             files, first_update=first, num_updates=training.num_updates
         ) as metrics,
     ):
-        stopwatch, steps_compiled = Stopwatch(first), 0
+        stopwatch, steps_compiled, previous = Stopwatch(first), 0, None
         for update, batch in enumerate(batches, start=first + 1):
             state, result = apply_update(state, model, to_device(batch))
-            # Batches must not pile up on a device that is slower than the host.
-            jax.block_until_ready(result)
+            # One update runs while the next batch is sent; more would pile up there.
+            jax.block_until_ready(previous)
+            previous = result
             metrics.advance()
             last = update == training.num_updates
             if update % training.log_every == 0 or last:
@@ -241,6 +242,7 @@ def _loop(
                 saved.save(update, **_items(setup, state, model, metadata))
                 stopwatch.start(update)
             if len(result.lead_losses) != steps_compiled:
+                jax.block_until_ready(result)
                 steps_compiled = len(result.lead_losses)
                 stopwatch.start(update)  # Compilation is not throughput.
 
