@@ -38,13 +38,16 @@ format: .venv/installed-dev
 clean:
 	rm -rf .venv $(DEMO) build *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
-.venv/installed: setup.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-	    f"Python 3.11 or later is needed, found {sys.version}; make PYTHON=...")'
-	$(PYTHON) -m venv .venv
+# The stamps say which set of packages .venv holds.
+.venv/installed: setup.py | .venv/bin/python
 	$(BIN)/pip install --quiet --editable .
 	touch $@
 
-.venv/installed-dev: .venv/installed
+.venv/installed-dev: setup.py | .venv/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev]'
-	touch $@
+	touch .venv/installed $@
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    f"Python 3.11 or later is needed, found {sys.version}; make PYTHON=...")'
+	$(PYTHON) -m venv .venv
