@@ -129,6 +129,7 @@ def test_page_of_a_run_directory_holds_everything(tmp_path, sources, scores):
 def make_config(tmp_path):
     return {
         'data': {
+            'storage_options': {},
             'store': str(tmp_path / 'truth.zarr'),
             'train': ['2001-01-01', '2001-12-31'],
             'test': ['2002-01-01', '2002-01-31'],

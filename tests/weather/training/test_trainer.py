@@ -15,7 +15,7 @@ from tests.weather import tiny
 from weather.checkpoint import Checkpoints
 from weather.forecasting.run import load_run
 from weather.training.trainer import train
-from weather.training.update import learning_rate_schedule
+from weather.training.update import init_train_state, learning_rate_schedule
 from weather.workdir import Workdir, WorkdirError
 
 # Eight devices add up a gradient in another order than one: float32 round-off, which
@@ -57,14 +57,18 @@ def start(store, workdir, **environment):
 
 def checkpointed(workdir):
     """Every array of the newest checkpoint, by its place in the tree."""
-    setup = Workdir(workdir).read_config()
+    files = Workdir(workdir)
+    setup = files.read_config()
     run = load_run(workdir)
-    with Checkpoints(Workdir(workdir).checkpoints) as saved:
+    state = init_train_state(run.model, setup.training)
+    template = {
+        'update': state.update,
+        'variables': state.variables,
+        'optimizer': state.optimizer,
+    }
+    with Checkpoints(files.checkpoints) as saved:
         assert saved.latest == setup.training.num_updates
-        import orbax.checkpoint as ocp
-
-        args = ocp.args.Composite(training=ocp.args.StandardRestore())
-        training = saved._manager.restore(saved.latest, args=args)['training']
+        training = saved.restore_training(template)
     leaves = jax.tree_util.tree_leaves_with_path((training, run.variables))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
