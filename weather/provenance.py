@@ -18,15 +18,8 @@ def git_commit() -> str:
     `'unknown'` where the package does not run from a checkout.
     """
     checkout = pathlib.Path(__file__).resolve().parents[1]
-    command = [
-        'git',
-        '-C',
-        str(checkout),
-        'describe',
-        '--always',
-        '--dirty',
-        '--abbrev=12',
-    ]
+    describe = ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*']
+    command = ['git', '-C', str(checkout), *describe]
     if not (checkout / '.git').exists():
         return 'unknown'
     try:
