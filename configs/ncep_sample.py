@@ -8,7 +8,9 @@ Launch:
   python scripts/train.py --config=configs/ncep_sample.py --workdir=runs/ncep \
       --config.data.store=PATH/ncep_r1_20220101_5d_73x144.zarr
 
-Hardware: two CPU cores, 4 GiB. Duration and scores: not yet run.
+Hardware: two CPU cores, 4 GiB. Duration: 3 minutes and 20 seconds for 300 updates.
+Scores: the loss of one step falls from 1 to 0.074; RMSE of the memorised Z500 at 24 /
+48 / 72 h 46 / 48 / 49 m2 s-2 (persistence 497 / 789 / 976), two starts, global.
 """
 
 from ml_collections import ConfigDict
@@ -67,7 +69,7 @@ def get_config() -> ConfigDict:
     config.training.weight_decay = 0.0
     config.training.clip_norm = 1.0
     config.training.ema_decay = 0.95
-    config.training.log_every = 20
+    config.training.log_every = 10
     config.training.validate_every = 100
     config.training.validation_batches = 1
     config.training.checkpoint_every = 100

@@ -59,6 +59,16 @@ class Data:
             dict(sorted(self.variables.items(), key=lambda item: _rank(item[0])))
         )
 
+    @property
+    def trained_on(self) -> tuple[str, ...]:
+        """Which of the periods for validation and test overlap the training period."""
+        (first, last), others = self.train, ('validation', 'test')
+        return tuple(
+            name
+            for name in others
+            if getattr(self, name)[0] <= last and first <= getattr(self, name)[1]
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Model:

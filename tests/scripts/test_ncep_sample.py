@@ -31,12 +31,13 @@ def test_five_real_days_are_memorised_forecast_and_scored(shared_data, tmp_path)
     store = shared_data / 'ncep_r1_20220101_5d_73x144.zarr'
     climatology = shared_data / 'ncep_r1_climatology_1991_2020_jan01_06.zarr'
     workdir = tmp_path / 'ncep'
-    run(
+    output = run(
         'train.py',
         '--config=configs/ncep_sample.py',
         f'--workdir={workdir}',
         f'--config.data.store={store}',
     )
+    assert 'validation and test overlap training' in output
     with (workdir / 'metrics.csv').open() as file:
         rows = [row for row in csv.DictReader(file) if row['name'] == 'loss_step_1']
     first, last = float(rows[0]['value']), float(rows[-1]['value'])

@@ -140,6 +140,11 @@ def test_the_curriculum_is_a_function_of_the_update():
     assert [training.num_steps(u) for u in (0, 59_999, 60_000, 99_999)] == [1, 1, 2, 12]
 
 
+def test_periods_that_training_has_seen_are_known():
+    assert load('ncep_sample').data.trained_on == ('validation', 'test')
+    assert load('demo').data.trained_on == ()
+
+
 def test_differences_name_keys_and_both_values():
     assert differences({'a': {'b': 1}, 'c': 2}, {'a': {'b': 3}}) == [
         'a.b: 1 -> 3',

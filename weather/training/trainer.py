@@ -365,12 +365,14 @@ def _banner(
     setup: Experiment, model: ForecastModel, loaders: Loaders, timestep: np.timedelta64
 ) -> str:
     windows = loaders.training.windows.starts(setup.training.num_steps(0))
+    seen = ' and '.join(setup.data.trained_on)
+    warning = f'\nwarning: {seen} overlap training: scores there show no skill'
     return (
         f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
         f'{setup.grid.kind} grid, {len(model.channels)} channels, '
         f'step {timestep / _HOUR:g} h, {len(windows)} training windows\n'
         f'model: {num_parameters(model):,} parameters; devices: {len(jax.devices())} '
-        f'{jax.devices()[0].platform}; config {setup.digest}'
+        f'{jax.devices()[0].platform}; config {setup.digest}{warning if seen else ""}'
     )
 
 
