@@ -114,7 +114,9 @@ def render_report(contents: Contents) -> str:
     sources.check_same_grid(contents.forecasts, contents.truth, 'forecast')
     summary = Summary(contents.scores)
     sections = [
-        page.Section('run', 'The run', page.facts(_facts(contents))),
+        page.Section(
+            'run', 'The run', page.facts(_facts(contents)) + _memory(contents)
+        ),
         page.Section(
             'headline', 'Headline scores', score_sections.headline_section(summary)
         ),
@@ -176,6 +178,23 @@ def _facts(contents: Contents) -> dict[str, str]:
             if name not in _USUAL_ATTRIBUTES and not str(name).startswith('grid_')
         },
     }
+
+
+def _memory(contents: Contents) -> str:
+    """A notice where forecasts start on days that the model was trained on."""
+    if contents.config is None:
+        return ''
+    first, last = contents.config['data']['train']
+    starts = contents.forecasts.indexes['time']
+    seen = starts.slice_indexer(first, last)
+    count = len(starts[seen])
+    if not count:
+        return ''
+    return page.notice(
+        f'{count} of {len(starts)} starts lie in the training period, {first} to '
+        f'{last}: these scores show what the model remembers, not how well it '
+        'forecasts.'
+    )
 
 
 def _config_facts(config: Mapping[str, Any] | None) -> dict[str, str]:

@@ -158,6 +158,18 @@ def test_table_holds_the_scores(contents, scores):
 
 
 @pytest.mark.usefixtures('undrawn')
+def test_starts_in_the_training_period_are_announced(contents, tmp_path):
+    config = make_config(tmp_path)
+    told = dataclasses.replace(contents, config=config)
+    assert 'training period, 2001' not in Outline(report.render_report(told)).text
+    config['data']['train'] = ['2019-01-01', '2020-01-01']
+    told = dataclasses.replace(contents, config=config)
+    assert (
+        '3 of 3 starts lie in the training' in Outline(report.render_report(told)).text
+    )
+
+
+@pytest.mark.usefixtures('undrawn')
 def test_every_region_has_a_row(contents, scores):
     text = Outline(report.render_report(contents)).text
     assert all(region in text for region in scores.region.unique())
