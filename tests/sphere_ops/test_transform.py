@@ -52,7 +52,7 @@ def round_trip(t, a):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('num_lat, num_lon', [(2, 1), (31, 33), (64, 128)])
+@pytest.mark.parametrize('num_lat, num_lon', [(2, 1), (31, 33), (64, 128), (256, 256)])
 def test_round_trip_is_identity_below_max_degree(x64, kind, num_lat, num_lon):
     t = make(kind, num_lat, num_lon)
     a = draw(t, channels=2)
