@@ -140,35 +140,6 @@ def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     return common_timestep(dataset['time'].values)
 
 
-def grid_of(dataset: xarray.Dataset) -> LatLonGrid:
-    """Returns the grid of an opened store."""
-    return LatLonGrid.from_latitudes_longitudes(
-        dataset['latitude'].values, dataset['longitude'].values
-    )
-
-
-def load_statics(dataset: xarray.Dataset, names: Sequence[str]) -> xarray.Dataset:
-    """Reads the static fields `names` of an opened store, `[latitude, longitude]`.
-
-    Raises:
-      ValueError: the Dataset lacks one, or one holds NaN.
-    """
-    missing = [name for name in names if name not in dataset]
-    if missing:
-        raise ValueError(
-            f'expected static fields {list(names)}, the Dataset lacks {missing}; open '
-            'the store with statics=[...] naming them'
-        )
-    loaded = dataset[list(names)].load()
-    for name in names:
-        if not np.isfinite(loaded[name].values).all():
-            raise ValueError(
-                f'expected finite values everywhere in the static {name!r}, found NaN; '
-                'fill it in the store, or take it out of the statics in the config'
-            )
-    return loaded
-
-
 def _dimension_names(array: zarr.Array) -> tuple[str, ...]:
     """Returns the names of the axes: v3 metadata, or xarray's attribute in v2."""
     attributes: dict[str, Any] = dict(array.attrs)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sphere_ops import LatLonGrid
 from weather.data import checks, store
 from weather.variables import VARIABLES, WEATHERBENCH_LEVELS
 
@@ -58,7 +59,9 @@ def test_standard_geopotential_is_near_the_real_mean(shared_data):
         shared_data / 'ncep_r1_20220101_5d_73x144.zarr',
         levels={'geopotential': WEATHERBENCH_LEVELS},
     )
-    grid = store.grid_of(opened)
+    grid = LatLonGrid.from_latitudes_longitudes(
+        opened['latitude'].values, opened['longitude'].values
+    )
     mean = (opened['geopotential'][0] * grid.area_weights[:, None]).mean(
         ('latitude', 'longitude')
     )

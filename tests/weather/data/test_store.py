@@ -191,22 +191,11 @@ def test_time_step_is_the_most_common_difference(coded_dataset, write_store):
         store.timestep(one)
 
 
-def test_statics_are_loaded_without_time(coded_dataset, write_store):
+def test_statics_are_opened_without_time(coded_dataset, write_store):
     path = write_store(ORDERS['statics repeated in time'](coded_dataset))
     opened = store.open_store(path, levels=LEVELS, statics=STATICS)
-    statics = store.load_statics(opened, STATICS)
-    assert statics['land_sea_mask'].shape == GRID.shape
-    with pytest.raises(ValueError, match="lacks .'soil_type'"):
-        store.load_statics(opened, ['soil_type'])
-
-
-def test_statics_with_holes_are_refused(coded_dataset, write_store):
-    coded_dataset['land_sea_mask'][0, 0] = np.nan
-    opened = store.open_store(
-        write_store(coded_dataset), levels=LEVELS, statics=STATICS
-    )
-    with pytest.raises(ValueError, match="static 'land_sea_mask', found NaN"):
-        store.load_statics(opened, STATICS)
+    assert opened['land_sea_mask'].dims == ('latitude', 'longitude')
+    assert opened['land_sea_mask'].shape == GRID.shape
 
 
 def shifted_latitude(dataset):
