@@ -4,11 +4,10 @@ import pathlib
 
 from setuptools import find_packages, setup
 
-# Lower bounds are the oldest releases this project was run with; upper bounds stop at
-# the next release line of packages that break their API between lines.
+# Lower bounds are recent releases; what was run is the newest of each at the time of
+# writing. Upper bounds stop packages that break their API between release lines.
 CORE = [
     'absl-py>=2.1',
-    'cftime>=1.6',
     'dinosaur-dycore>=1.2.1,<2',
     'flax>=0.12,<0.13',
     'gcsfs>=2025.3',
@@ -21,7 +20,6 @@ CORE = [
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
-    'scipy>=1.15',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -31,7 +29,7 @@ TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
     'pytest>=8',
-    'pytest-xdist>=3.6',
+    'scipy>=1.15',
 ]
 LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12']
 EXTRAS = {

@@ -15,7 +15,12 @@ FLOORS = (
     ('sphere_ops.transform',),
     ('sphere_ops.operators',),
     ('sphere_ops',),
-    ('weather.variables', 'weather.command_line', 'weather.provenance'),
+    (
+        'weather.variables',
+        'weather.command_line',
+        'weather.files',
+        'weather.provenance',
+    ),
     ('weather.experiment',),
     ('weather.workdir', 'weather.checkpoint'),
     ('weather.data',),

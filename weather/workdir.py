@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 
 from weather.experiment import Experiment, differences
+from weather.files import replacing
 
 
 class WorkdirError(ValueError):
@@ -93,10 +93,8 @@ class Workdir:
                     'as they were there'
                 )
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.config.with_suffix('.tmp')
-        temporary.write_text(json.dumps(setup.to_dict(), indent=2) + '\n')
-        os.replace(temporary, self.config)
+        with replacing(self.config) as temporary:
+            temporary.write_text(json.dumps(setup.to_dict(), indent=2) + '\n')
 
     def read_config(self) -> Experiment:
         """The experiment of the run.

@@ -21,8 +21,8 @@ MAX_DEGREE = 7
 GRID = LatLonGrid(kind='gauss', num_lat=16, num_lon=32)
 ROUND_OFF = dict(rtol=0, atol=2e-5)  # float32, values of order one, sums of tens.
 # |x| of a field cut at degree 7 has degrees far beyond the 15 that this grid resolves;
-# what aliases back is a few per cent of it. Less would mean that the layer does not do
-# what it should, more that it is broken: both ways are asserted.
+# what aliases back was half a per cent of it when measured. Less would mean that the
+# layer does not do what it should, more that it is broken: both ways are asserted.
 ALIASING = (1e-3, 0.1)
 WIDTH = {0: 3, 1: 2}
 

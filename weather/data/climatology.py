@@ -11,13 +11,11 @@ corrected for bias. In years without a day 366, day 365 also counts as day 366. 
 for data with gaps only: a missing day stays missing (there, day 365 of that year stands
 in for it), and a period may be shorter than a year (days out of reach are NaN).
 
-The store is read in order of time, as many levels of a variable at a time as memory
-allows: memory depends neither on the number of years nor on that of variables.
+The store is read in order of time; memory grows neither with years nor with variables.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import os
 import pathlib
@@ -29,6 +27,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
+
+from weather.provenance import code_version
 
 DAYS_OF_YEAR = np.arange(1, 367)
 DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')
@@ -222,7 +222,7 @@ class _Plan(NamedTuple):
                 'num_times': len(self.times),
                 'window_days': self.window_days,
                 'weights': 'triangular around the day, as WeatherBench 2',
-                'software': f'spherecast {importlib.metadata.version("spherecast")}',
+                'software': f'spherecast {code_version()}',
             },
         )
 

@@ -7,7 +7,6 @@ netCDF beside the run, with what they were computed from.
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import itertools
 import logging
 import os
@@ -20,6 +19,8 @@ import xarray
 
 from sphere_ops.grid import LatLonGrid
 from weather.data.times import common_timestep
+from weather.files import replacing
+from weather.provenance import code_version
 from weather.variables import Channel, ChannelIndex
 
 _LOGGER = logging.getLogger(__name__)
@@ -91,14 +92,8 @@ def compute_statistics(
 
 def save_statistics(statistics: xarray.Dataset, path: str | os.PathLike[str]) -> None:
     """Writes netCDF to `path`, which appears whole or not at all."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
+    with replacing(path) as temporary:
         statistics.to_netcdf(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_statistics(
@@ -302,7 +297,7 @@ def _provenance(
         'num_times': times.size,
         'timestep_hours': step / np.timedelta64(1, 'h'),
         'grid': f'{grid.kind}, {grid.num_lat} latitudes x {grid.num_lon} longitudes',
-        'source': f'spherecast {importlib.metadata.version("spherecast")}',
+        'source': f'spherecast {code_version()}',
         'created': now.isoformat(timespec='seconds'),
         'comment': _FORMULA,
     }

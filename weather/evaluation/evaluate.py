@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from weather.evaluation import metrics, pairing, sources
+from weather.files import replacing
 from weather.variables import WIND_PAIRS
 
 _LOGGER = logging.getLogger(__name__)
@@ -132,12 +132,9 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
 
 def write_scores(scores: xr.Dataset, path: str | os.PathLike) -> None:
     """Writes the table of `scores` as CSV; the file appears when it is complete."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + '.tmp')
-    # Nine digits: more than the float32 fields behind a score can tell apart.
-    score_table(scores).to_csv(unfinished, index=False, float_format='%.9g')
-    unfinished.replace(path)
+    with replacing(path) as unfinished:
+        # Nine digits: more than the float32 fields behind a score can tell apart.
+        score_table(scores).to_csv(unfinished, index=False, float_format='%.9g')
 
 
 def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:

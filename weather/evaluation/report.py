@@ -17,6 +17,7 @@ from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
 from weather.evaluation import field_sections, page, score_sections, sources
 from weather.evaluation.summary import Summary, read_scores
+from weather.files import replacing
 from weather.workdir import Workdir
 
 _HOUR = np.timedelta64(1, 'h')
@@ -86,8 +87,8 @@ def write_report(
     own = truth == data.get('store')
     storage_options = data['storage_options'] if own else None
     path = pathlib.Path(output) if output else files.report
-    unfinished = path.with_name(path.name + '.tmp')
     with (
+        replacing(path) as unfinished,
         open_forecasts(forecast or files.forecasts) as forecasts,
         sources.open_store(truth, storage_options) as truth_fields,
     ):
@@ -101,7 +102,7 @@ def write_report(
             facts={'Truth': truth, **(facts or {})},
         )
         unfinished.write_text(render_report(contents), encoding='utf-8')
-    return unfinished.replace(path)
+    return path
 
 
 def render_report(contents: Contents) -> str:

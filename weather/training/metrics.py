@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Self
 import tensorboardX
 from tqdm import tqdm
 
+from weather.files import replacing
 from weather.workdir import Workdir
 
 COLUMNS = ('update', 'num_steps', 'name', 'value')
@@ -105,7 +105,6 @@ def _drop_from(workdir: Workdir, first_update: int) -> None:
                 for row in csv.DictReader(file)
                 if row['value'] and int(row['update']) <= first_update
             ]
-    temporary = workdir.metrics.with_suffix('.tmp')
-    with temporary.open('w', newline='') as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    os.replace(temporary, workdir.metrics)
+    with replacing(workdir.metrics) as temporary:
+        with temporary.open('w', newline='') as file:
+            csv.writer(file).writerows([COLUMNS, *rows])

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,6 +26,7 @@ from weather.data.statistics import (
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex, invalid_times
 from weather.experiment import Experiment
+from weather.files import replacing
 from weather.model.forecast_model import ForecastModel
 from weather.model.loss import channel_weights
 from weather.training.metrics import MetricsWriter, Stopwatch
@@ -152,9 +152,8 @@ def _invalid_times(
             for period in (setup.data.train, setup.data.validation)
         ]
         texts = [str(time) for time in np.unique(np.concatenate(found))]
-        temporary = files.invalid_times.with_suffix('.tmp')
-        temporary.write_text(json.dumps(texts))
-        os.replace(temporary, files.invalid_times)
+        with replacing(files.invalid_times) as temporary:
+            temporary.write_text(json.dumps(texts))
     return np.array(json.loads(files.invalid_times.read_text()), 'datetime64[ns]')
 
 
