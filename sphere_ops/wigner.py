@@ -53,13 +53,26 @@ def harmonic_table(
     Returns:
       `[order, degree, lat]`; zero where degree < max(order, |spin|).
     """
+    colatitudes = np.asarray(colatitudes)
+    table = np.empty((max_degree + 1, max_degree + 1, colatitudes.size), dtype)
+    for degree, values in enumerate(harmonics_by_degree(spin, colatitudes, max_degree)):
+        table[:, degree] = values
+    return table
+
+
+def harmonics_by_degree(
+    spin: int, colatitudes, max_degree: int
+) -> Iterator[np.ndarray]:
+    """Yields the columns of `harmonic_table` for degrees 0, 1, ..., max_degree.
+
+    Yields:
+      `[order, lat]`, float64; zero where degree < max(order, |spin|).
+    """
     orders = np.arange(max_degree + 1)
     colatitudes = np.asarray(colatitudes, np.float64)
-    table = np.empty((orders.size, orders.size, colatitudes.size), dtype)
     spins = np.full_like(orders, -spin)
     for degree, d in enumerate(_by_degree(orders, spins, colatitudes, max_degree)):
-        table[:, degree] = (-1) ** spin * np.sqrt((2 * degree + 1) / (4 * np.pi)) * d
-    return table
+        yield (-1) ** spin * np.sqrt((2 * degree + 1) / (4 * np.pi)) * d
 
 
 def _by_degree(

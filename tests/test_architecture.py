@@ -11,7 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # training, forecasting and evaluation stand side by side and do not know each other.
 FLOORS = (
     ('sphere_ops.grid', 'sphere_ops.wigner'),
-    ('sphere_ops.fields',),
+    ('sphere_ops.fields', 'sphere_ops.reflection'),
+    ('sphere_ops.fourier', 'sphere_ops.legendre'),
     ('sphere_ops.transform',),
     ('sphere_ops.operators',),
     ('sphere_ops',),

@@ -222,25 +222,44 @@ def test_results_have_the_precision_of_the_transform(x64):
     assert t.to_grid(wide)[1].dtype == jnp.complex64
 
 
-def test_fourier_sums_as_products_equal_those_as_ffts(x64, monkeypatch):
-    t = make('equiangular', 13, 15, spins=(0, -1), max_degree=5)
-    a = draw(t, batch_shape=(2,))
-    low = operators.truncate(a, 4)
-    fields, upsampled = t.to_grid(a), t.to_grid(low)
-    monkeypatch.setattr(transform, '_fourier_sums_are_products', lambda: True)
+@pytest.mark.parametrize('num_lat, num_lon', [(9, 12), (7, 9)])
+def test_gradients_written_by_hand_equal_those_of_jax(
+    x64, monkeypatch, num_lat, num_lon
+):
+    t = make('gauss', num_lat, num_lon, spins=(0, -1))
+    a = draw(t, channels=2, batch_shape=(2,))
+    fields = t.to_grid(a)
 
-    @jax.jit  # Through the private halves: the public ones are compiled already.
-    def products(t, a, low, fields):
-        return (
-            {spin: t._synthesise(spin, a[spin]) for spin in a},
-            {spin: t._synthesise(spin, low[spin]) for spin in a},
-            {spin: t._analyse(spin, fields[spin]) for spin in a},
+    def slopes():
+        def energy(function, values, t):
+            outputs = function.__wrapped__(t, values)  # Not what is compiled already.
+            return sum(jnp.sum(jnp.abs(v) ** 3) for v in outputs.values())
+
+        slope = jax.jit(jax.grad(energy, 1), static_argnums=0)
+        return slope(transform._to_grid, a, t), slope(transform._to_spectral, fields, t)
+
+    by_hand = slopes()
+    monkeypatch.setattr(transform, '_analyse', transform._analyse.fun)
+    monkeypatch.setattr(transform, '_synthesise', transform._synthesise.fun)
+    for found, expected in zip(by_hand, slopes(), strict=True):
+        assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_gradients_equal_finite_differences(x64):
+    t = make('equiangular_with_poles', 33, 32, spins=(0, 1))
+    a, direction = draw(t), draw(t, seed=1)
+
+    @jax.jit
+    def energy(distance, t):
+        moved = {spin: a[spin] + distance * direction[spin] for spin in a}
+        again = t.to_spectral(
+            {spin: jnp.abs(f) * f for spin, f in t.to_grid(moved).items()}
         )
+        return sum(jnp.sum(values**2) for values in again.values())
 
-    for found, expected in zip(
-        products(t, a, low, fields), (fields, upsampled, a), strict=True
-    ):
-        assert_close(found, expected, **ROUND_OFF)
+    step = 1e-4  # Central differences err by step^2 times a third derivative.
+    difference = (energy(step, t) - energy(-step, t)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(energy)(0.0, t), difference, rtol=1e-7)
 
 
 def test_tables_are_arguments_of_compiled_functions_and_not_constants():

@@ -1,0 +1,229 @@
+"""Sums over latitude: from Fourier sums to coefficients of E and B modes, and back.
+
+With T[m, l] the part of the spin-s harmonic of order m and degree l that depends on
+latitude, T' its image under reflection at the equator and sign = (-1)^(l + m + s),
+
+    Z = (T + sign T') / 2,    X = (T - sign T') / 2
+
+are even or odd under that reflection: Z as `sign` says, X the other way. For the
+Fourier sums U and V of the eastward and northward component (of one order m),
+
+    E = sum_lat (Z U + i X V),    B = sum_lat (Z V - i X U)
+
+and the synthesis is the transpose. So two real fields go through the same real products
+as a scalar does (for which X = 0), each over half the latitudes, and neither order -m
+nor a complex number appears (the vector harmonics of Kostelec et al. 2000, J. Comput.
+Phys. 162, 514, for any spin).
+
+Orders and degrees are taken apart into even and odd ones, because a product has to be
+all of one symmetry. Only degrees l >= m exist: orders come in blocks, each with the
+degrees from its first order on, so that the products skip nearly half of a square
+table.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sphere_ops.reflection import fold, unfold
+from sphere_ops.wigner import harmonics_by_degree
+
+# More blocks skip more of the square but compile longer; see benchmarks/RESULTS.md.
+ORDERS_PER_BLOCK = 16
+
+# Of one block of orders: Z, and X where the spin is not 0, each
+# [order % 2, order // 2, symmetry, degree // 2, lat].
+Block = tuple[jax.Array, ...]
+Tables = tuple[Block, ...]
+
+
+def legendre_tables(
+    spin: int, colatitudes: np.ndarray, max_degree: int, dtype
+) -> Tables:
+    """Computes Z (and X, if the spin is not 0) in float64, on the northern half.
+
+    Args:
+      spin: s.
+      colatitudes: `[lat]`, radians, symmetric about the equator.
+      max_degree: Largest degree, inclusive.
+      dtype: Of the result.
+
+    Returns:
+      Blocks of ascending orders. Symmetry 0 is even in latitude at even orders and odd
+      at odd ones, 1 the other way. Degrees are those of the right parity from the
+      block's first order (an even one) on.
+    """
+    pairs, half = max_degree // 2 + 1, (len(colatitudes) + 1) // 2
+    kinds = num_kinds(spin)
+    table = np.zeros((2, pairs, 2, kinds, pairs, half), dtype)
+    for degree, values in enumerate(harmonics_by_degree(spin, colatitudes, max_degree)):
+        orders = np.arange(degree + 1)
+        sign = (1 - 2 * ((degree + orders + spin) % 2))[:, None]
+        north, image = values[orders, :half], sign * values[orders, ::-1][:, :half]
+        symmetry = (degree + spin) % 2
+        table[orders % 2, orders // 2, symmetry, 0, degree // 2] = (north + image) / 2
+        if kinds == 2:
+            x = (north - image) / 2
+            x[0] = 0  # T' = sign T at order 0: exactly, not to round-off.
+            table[orders % 2, orders // 2, 1 - symmetry, 1, degree // 2] = x
+    if len(colatitudes) % 2:
+        table[..., -1] /= 2  # `fold` counts the equator twice.
+    starts = range(0, pairs, ORDERS_PER_BLOCK // 2)
+    return tuple(
+        tuple(
+            jnp.asarray(table[:, i : i + ORDERS_PER_BLOCK // 2, :, kind, i:])
+            for kind in range(kinds)
+        )
+        for i in starts
+    )
+
+
+def num_kinds(spin: int) -> int:
+    """How many tables a spin has: Z alone at spin 0, otherwise Z and X."""
+    return 1 if spin == 0 else 2
+
+
+def to_coefficients(
+    tables: Tables,
+    sums: Sequence[tuple[jax.Array, jax.Array]],
+    *,
+    spin: int,
+    max_degree: int,
+) -> jax.Array:
+    """Coefficients from Fourier sums.
+
+    Args:
+      tables: Of the spin.
+      sums: For each component of the field, real and imaginary part
+        `[order % 2, order // 2, lat, batch, channel]`.
+      spin: s.
+      max_degree: Largest degree, inclusive.
+
+    Returns:
+      `[batch, order, degree, part, mode, channel]`.
+    """
+    blocks, start = [], 0
+    for block in tables:
+        stop = start + block[0].shape[1]
+        rows = [
+            [_analyse(block, part[:, start:stop], spin) for part in component]
+            for component in sums
+        ]
+        modes = _modes_of_components(rows)
+        # [order, degree, part, mode, batch, channel]
+        a = modes.transpose(1, 0, 3, 2, 5, 6, 4, 7)
+        a = a.reshape(2 * (stop - start), -1, *a.shape[4:])
+        blocks.append(jnp.pad(a, [(0, 0), (2 * start, 0)] + [(0, 0)] * 4))
+        start = stop
+    a = jnp.concatenate(blocks)[: max_degree + 1, : max_degree + 1]
+    return jnp.moveaxis(a, -2, 0)
+
+
+def from_coefficients(
+    tables: Tables, a: jax.Array, *, spin: int, num_lat: int
+) -> list[tuple[jax.Array, jax.Array]]:
+    """The transpose of `to_coefficients`."""
+    odd = a.shape[1] % 2
+    a = jnp.pad(a, [(0, 0), (0, odd), (0, odd)] + [(0, 0)] * 3)
+    a = jnp.moveaxis(a, 0, -2)
+    blocks, start = [], 0
+    for block in tables:
+        stop = start + block[0].shape[1]
+        modes = a[2 * start : 2 * stop, 2 * start :]
+        modes = modes.reshape(stop - start, 2, -1, 2, *modes.shape[2:])
+        # [order % 2, order // 2, degree % 2, degree // 2, part, mode, batch, channel]
+        modes = modes.transpose(1, 0, 3, 2, 4, 5, 6, 7)
+        blocks.append(_components_of_modes(_synthesise(block, modes, spin)))
+        start = stop
+    return [
+        (
+            _join([block[i][0] for block in blocks], num_lat),
+            _join([block[i][1] for block in blocks], num_lat),
+        )
+        for i in range(num_kinds(spin))
+    ]
+
+
+def _analyse(block: Block, sums: jax.Array, spin: int) -> list[jax.Array]:
+    """`[order % 2, order // 2, lat, ...]` to `[kind][..., degree % 2, row, ...]`."""
+    folded = jnp.stack(fold(sums, axis=2, sign=_signs(sums)), axis=2)
+    return [
+        _turn(_product(table, folded, 4), spin + kind)
+        for kind, table in enumerate(block)
+    ]
+
+
+def _synthesise(block: Block, modes: jax.Array, spin: int) -> list[jax.Array]:
+    """`[..., degree % 2, row, ...]` to, by Z and X, `[..., symmetry, lat, ...]`."""
+    return [
+        _product(table, _turn(modes, spin + kind), 3)
+        for kind, table in enumerate(block)
+    ]
+
+
+def _turn(values: jax.Array, odd: int) -> jax.Array:
+    """Turns axis 2 from the symmetry to the parity of the degree, or back.
+
+    They agree for Z at even spins and for X at odd ones.
+    """
+    return values[:, :, ::-1] if odd % 2 else values
+
+
+def _modes_of_components(rows) -> jax.Array:
+    """`[component][part][kind]` to E and B, `[..., batch, part, mode, channel]`."""
+    if len(rows) == 1:
+        (((real,), (imaginary,)),) = rows
+        return jnp.stack([real, imaginary], axis=-2)[..., None, :]
+    ((z_u, x_u), (z_iu, x_iu)), ((z_v, x_v), (z_iv, x_iv)) = rows
+    e = jnp.stack([z_u - x_iv, z_iu + x_v], axis=-2)
+    b = jnp.stack([z_v + x_iu, z_iv - x_u], axis=-2)
+    return jnp.stack([e, b], axis=-2)
+
+
+def _components_of_modes(kinds: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
+    """The transpose of `_modes_of_components`.
+
+    Args:
+      kinds: Z and X times modes, `[..., part, mode, batch, channel]`.
+
+    Returns:
+      Real and imaginary part `[..., batch, channel]` of each component.
+    """
+    if len(kinds) == 1:
+        (z,) = kinds
+        return [(z[..., 0, 0, :, :], z[..., 1, 0, :, :])]
+    ((z_e, z_b), (z_ie, z_ib)), ((x_e, x_b), (x_ie, x_ib)) = (
+        [[kind[..., part, mode, :, :] for mode in (0, 1)] for part in (0, 1)]
+        for kind in kinds
+    )
+    return [(z_e - x_ib, z_ie + x_b), (z_b + x_ie, z_ib - x_e)]
+
+
+def _join(blocks: list[jax.Array], num_lat: int) -> jax.Array:
+    """Blocks of `[order % 2, order // 2, symmetry, lat, ...]` to all of the sphere."""
+    halves = [(block[:, :, 0], block[:, :, 1]) for block in blocks]
+    rows = [
+        unfold(*pair, length=num_lat, axis=2, sign=_signs(pair[0])) for pair in halves
+    ]
+    return jnp.concatenate(rows, axis=1)
+
+
+def _signs(like: jax.Array) -> np.ndarray:
+    """+1 at even orders and -1 at odd ones, for arrays `[order % 2, ...]`."""
+    return np.array([1, -1], like.dtype).reshape(2, *[1] * (like.ndim - 1))
+
+
+def _product(table: jax.Array, values: jax.Array, contract: int) -> jax.Array:
+    """`[a, b, c, row, lat]` times `[a, b, c, rows, ...]`, over row (3) or lat (4)."""
+    flat = values.reshape(*values.shape[:4], -1)
+    batch = (0, 1, 2)
+    # Highest precision: accelerators would otherwise multiply with 8 or 10 bits.
+    product = jax.lax.dot_general(
+        table,
+        flat,
+        (((contract,), (3,)), (batch, batch)),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    return product.reshape(*product.shape[:4], *values.shape[4:])
