@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
-SOURCES := configs scripts sphere_ops tests weather setup.py
+SOURCES := benchmarks configs scripts sphere_ops tests weather setup.py
 
 .PHONY: demo test test-slow lint format clean
 

@@ -31,10 +31,21 @@ TEST = [
     'pytest>=8',
     'scipy>=1.15',
 ]
+# Peers that the benchmarks compare with; the last three are what a checkout of
+# google-research/spherical-cnn imports.
+BENCHMARKS = [
+    'ducc0>=0.40',
+    's2fft>=1.5',
+    'torch-harmonics>=0.9',
+    'einshape>=1.0',
+    'spherical==1.1.4',
+    'sympy>=1.13',
+]
 LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12']
 EXTRAS = {
     'test': TEST,
     'lint': LINT,
+    'benchmarks': BENCHMARKS,
     'dev': TEST + LINT,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],

@@ -49,6 +49,8 @@ def get_config() -> ConfigDict:
     config.model.num_blocks = 3
     config.model.num_knots = 16
     config.model.skips = 'input'
+    config.model.precision = 'float32'
+    config.model.remat = 'step'
 
     config.loss = ConfigDict()
     config.loss.variable_weights = ConfigDict({'vertical_velocity': 0.2})

@@ -14,6 +14,7 @@ channel), so that a convolution is a real batched matrix product.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,9 @@ from flax import linen as nn
 from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.transform import SpinTransform
 
+# A block of degrees needs no orders above its last degree, and only its own part of the
+# interpolated kernel; fewer, larger blocks waste more, more blocks make small products.
+DEGREES_PER_BLOCK = 16
 _EPSILON = 1e-6  # Floor of a variance and of |x|^2, where fields are of order one.
 
 
@@ -67,6 +71,38 @@ def knot_weights(num_degrees: int, num_knots: int) -> np.ndarray:
     return np.maximum(0, 1 - abs(position[:, None] - np.arange(num_knots)))
 
 
+def multiply_by_degree(
+    columns: jax.Array, knots: jax.Array, dtype=jnp.float32
+) -> jax.Array:
+    """Products with one matrix per degree, interpolated between knots.
+
+    Args:
+      columns: `[..., order, degree, part, input]`.
+      knots: `[knot, input, output]`.
+      dtype: that is multiplied; sums have the type of `columns`.
+
+    Returns:
+      `[..., order, degree, part, output]`.
+    """
+    num_degrees = columns.shape[-3]
+    weights = knot_weights(num_degrees, len(knots))
+    blocks = []
+    for start in range(0, num_degrees, DEGREES_PER_BLOCK):
+        stop = min(start + DEGREES_PER_BLOCK, num_degrees)
+        used = np.flatnonzero(weights[start:stop].any(axis=0))
+        part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
+        kernel = jnp.einsum('lk,kio->lio', part, knots[used[0] : used[-1] + 1])
+        block = jnp.einsum(
+            '...mlpi,lio->...mlpo',
+            columns[..., :stop, start:stop, :, :].astype(dtype),
+            kernel.astype(dtype),
+            preferred_element_type=columns.dtype,
+        )
+        widths = [(0, 0)] * (block.ndim - 4) + [(0, num_degrees - stop)] + [(0, 0)] * 3
+        blocks.append(jnp.pad(block, widths))
+    return jnp.concatenate(blocks, axis=-3)
+
+
 class SpinConvolution(nn.Module):
     """Convolution y_lm = K_l x_lm, with K free at knots of the degree l (eq. 6).
 
@@ -79,12 +115,14 @@ class SpinConvolution(nn.Module):
       features: channels of the result at every spin.
       num_knots: number of degrees at which the kernel is free; fewer is smoother in
         degree and so more local on the sphere.
+      dtype: of the numbers that are multiplied; sums and parameters are float32.
       kernel_init: initialiser of the kernel's knots `[knot, input, output]`; the
         default gives variance one out for variance one in, summed over all inputs.
     """
 
     features: Mapping[int, int]
     num_knots: int
+    dtype: Any = jnp.float32
     kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
         1.0, 'fan_in', 'normal', in_axis=1, out_axis=2, batch_axis=(0,)
     )
@@ -105,9 +143,7 @@ class SpinConvolution(nn.Module):
             self.kernel_init,
             (self.num_knots, columns.shape[-1], len(spins_out)),
         )
-        weights = jnp.asarray(knot_weights(num_degrees, self.num_knots), columns.dtype)
-        kernel = jnp.einsum('lk,kio->lio', weights, knots.astype(columns.dtype))
-        result = jnp.einsum('...mlpi,lio->...mlpo', columns, kernel)
+        result = multiply_by_degree(columns, knots.astype(columns.dtype), self.dtype)
         # Coefficients of the input vanish below |s| by themselves.
         exists = np.arange(num_degrees)[:, None, None] >= spins_out
         return _unstack(jnp.where(exists, result, 0), self.features)
@@ -198,7 +234,12 @@ class PhaseCollapse(nn.Module):
     The only nonlinearity. Fields of spin other than zero pass unchanged, so only their
     magnitudes are needed on the grid; and W1, the bias and the sum act on coefficients
     as they do on fields, so that a single spin-0 field returns from the grid.
+
+    Attributes:
+      dtype: of the values on the grid and of the products; transforms are float32.
     """
+
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -208,13 +249,18 @@ class PhaseCollapse(nn.Module):
         channels = coefficients[0].shape[-1]
         fields = transform.to_grid(coefficients)
         magnitudes = jnp.concatenate(
-            [magnitude(fields[spin]) for spin in sorted(fields)], axis=-1
+            [magnitude(fields[spin]).astype(self.dtype) for spin in sorted(fields)],
+            axis=-1,
         )
-        collapsed = nn.Dense(channels, use_bias=False, name='magnitudes')(magnitudes)
-        straight = nn.Dense(channels, use_bias=False, name='scalars')(coefficients[0])
+        collapsed = self._dense(channels, 'magnitudes')(magnitudes)
+        straight = self._dense(channels, 'scalars')(coefficients[0])
+        straight = straight.astype(coefficients[0].dtype)
         bias = self.param('bias', nn.initializers.zeros, (channels,))
         scalars = (straight + transform.to_spectral({0: collapsed})[0]) / 2
         return {**coefficients, 0: add_constant(scalars, bias)}
+
+    def _dense(self, channels: int, name: str) -> nn.Dense:
+        return nn.Dense(channels, use_bias=False, dtype=self.dtype, name=name)
 
 
 def magnitude(field: jax.Array) -> jax.Array:
@@ -235,11 +281,13 @@ class ResidualBlock(nn.Module):
       features: channels of the result at every spin.
       num_knots: of both convolutions.
       use_running_average: as in `SpectralBatchNorm`.
+      dtype: as in `SpinConvolution` and `PhaseCollapse`.
     """
 
     features: Mapping[int, int]
     num_knots: int
     use_running_average: bool
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(
@@ -248,14 +296,17 @@ class ResidualBlock(nn.Module):
         """Applies the block; `transform` is that of the grid of the nonlinearities."""
         skip = coefficients
         if num_channels(coefficients) != dict(self.features):
-            skip = SpinConvolution(self.features, num_knots=1, name='skip')(skip)
+            skip = self._convolution(1, name='skip')(skip)
             skip = self._norm('skip_norm')(skip)
-        hidden = SpinConvolution(self.features, self.num_knots)(coefficients)
-        hidden = PhaseCollapse()(self._norm('norm_0')(hidden), transform)
-        hidden = SpinConvolution(self.features, self.num_knots)(hidden)
+        hidden = self._convolution(self.num_knots)(coefficients)
+        hidden = PhaseCollapse(self.dtype)(self._norm('norm_0')(hidden), transform)
+        hidden = self._convolution(self.num_knots)(hidden)
         hidden = self._norm('norm_1', nn.initializers.zeros)(hidden)
         total = {spin: skip[spin] + hidden[spin] for spin in hidden}
-        return PhaseCollapse()(total, transform)
+        return PhaseCollapse(self.dtype)(total, transform)
+
+    def _convolution(self, num_knots: int, name: str | None = None) -> SpinConvolution:
+        return SpinConvolution(self.features, num_knots, self.dtype, name=name)
 
     def _norm(
         self, name: str, scale_init: nn.initializers.Initializer = nn.initializers.ones

@@ -83,6 +83,12 @@ class Model:
       skips: `'input'` lets the last convolution see the input's coefficients up to the
         state grid's largest degree beside the features; `'none'` is the paper's model,
         whose tendency ends at the latent grid's largest degree.
+      precision: of the numbers that channel products multiply and of values on the grid
+        of the residual blocks: `'float32'` or `'bfloat16'`. Transforms, norms, sums and
+        parameters are float32 in any case.
+      remat: what the backward pass computes anew instead of keeping: `'none'`, every
+        `'step'` of a rollout, or in it every residual `'block'` once more. Less memory
+        for more time; figures in `benchmarks/RESULTS.md`.
     """
 
     latent: LatLonGrid
@@ -91,9 +97,13 @@ class Model:
     num_blocks: int
     num_knots: int
     skips: str
+    precision: str
+    remat: str
 
     def __post_init__(self) -> None:
         _choice('model.skips', self.skips, ('input', 'none'))
+        _choice('model.precision', self.precision, ('float32', 'bfloat16'))
+        _choice('model.remat', self.remat, ('none', 'step', 'block'))
         _positive('model', self, 'scalar_channels', 'vector_channels', 'num_knots')
 
 

@@ -13,6 +13,7 @@ from sphere_ops.layers import (
     SpinConvolution,
     knot_weights,
     magnitude,
+    multiply_by_degree,
     sphere_variance,
 )
 from sphere_ops.testing import assert_equivariant, random_coefficients
@@ -196,3 +197,44 @@ def test_phase_collapse_commutes_with_rotations_up_to_aliasing(coefficients, tra
         key=jax.random.key(5),
         bounds=ALIASING,
     )
+
+
+# Products of numbers with 8 bits, 4e-3 each, summed over tens of channels.
+HALF_PRECISION = (1e-4, 2e-2)
+
+
+def test_products_in_bfloat16_err_as_bfloat16_does():
+    features = {0: 6, 1: 5}
+    transform = SpinTransform.create(LatLonGrid('gauss', num_lat=16, num_lon=32))
+    values = random_coefficients(jax.random.key(0), max_degree=15, channels=6)
+    layers = [
+        ResidualBlock(features, 4, use_running_average=True, dtype=dtype)
+        for dtype in (jnp.float32, jnp.bfloat16)
+    ]
+    variables = layers[0].init(jax.random.key(1), values, transform)
+    # The second norm begins at zero, which would hide all that is before it.
+    params = jax.tree.map(lambda leaf: leaf + 0.1, variables['params'])
+    exact, half = (
+        layer.apply({**variables, 'params': params}, values, transform)
+        for layer in layers
+    )
+    for spin in features:
+        assert half[spin].dtype == jnp.float32
+        error = jnp.sqrt(
+            jnp.mean((half[spin] - exact[spin]) ** 2) / jnp.mean(exact[spin] ** 2)
+        )
+        assert HALF_PRECISION[0] < error < HALF_PRECISION[1]
+
+
+@pytest.mark.parametrize('num_degrees', [5, 16, 40])
+def test_blocks_of_degrees_equal_one_product_per_degree(num_degrees):
+    random = np.random.default_rng(0)
+    columns = random.normal(size=(2, num_degrees, num_degrees, 2, 3))
+    order, degree = np.indices((num_degrees, num_degrees))
+    columns *= (order <= degree)[:, :, None, None]
+    knots = random.normal(size=(4, 3, 2))
+    kernel = np.einsum('lk,kio->lio', knot_weights(num_degrees, 4), knots)
+    expected = np.einsum('bmlpi,lio->bmlpo', columns, kernel)
+    found = multiply_by_degree(jnp.asarray(columns, jnp.float32), jnp.float32(knots))
+    # float32: sums of three products of order one.
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

@@ -77,6 +77,8 @@ def entries(store: pathlib.Path) -> dict:
             'num_blocks': 1,
             'num_knots': 3,
             'skips': 'input',
+            'precision': 'float32',
+            'remat': 'step',
         },
         'loss': {'variable_weights': {}, 'level_weights': {}},
         'training': {

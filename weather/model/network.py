@@ -7,8 +7,10 @@ blocks on a coarser grid, an output convolution with spectral upsampling.
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from sphere_ops.fields import SpinFields
@@ -73,16 +75,24 @@ class SphericalCNN(nn.Module):
           transforms: of the two grids.
         """
         model, latent = self.model, transforms.latent
+        dtype = jnp.dtype(model.precision)
         width = {0: model.scalar_channels, 1: model.vector_channels}
         inputs = transforms.state.to_spectral(fields)
 
         hidden = truncate(inputs, latent.max_degree)
-        hidden = SpinConvolution(width, model.num_knots, name='input')(hidden)
+        hidden = SpinConvolution(width, model.num_knots, dtype, name='input')(hidden)
         hidden = SpectralBatchNorm(self.use_running_average)(hidden)
-        hidden = PhaseCollapse()(hidden, latent)
+        hidden = PhaseCollapse(dtype)(hidden, latent)
+        # Inside a step that is rematerialised as a whole, CSE cannot undo this.
+        remat = functools.partial(nn.remat, prevent_cse=False)
+        block = remat(ResidualBlock) if model.remat == 'block' else ResidualBlock
         for i in range(model.num_blocks):
-            hidden = ResidualBlock(
-                width, model.num_knots, self.use_running_average, name=f'block_{i}'
+            hidden = block(
+                width,
+                model.num_knots,
+                self.use_running_average,
+                dtype,
+                name=f'block_{i}',
             )(hidden, latent)
 
         # Kernels that begin at zero make the first forecast persistence.
@@ -90,11 +100,14 @@ class SphericalCNN(nn.Module):
         if self.num_vectors:
             width[1] = self.num_vectors
         output = SpinConvolution(
-            width, model.num_knots, nn.initializers.zeros, name='output'
+            width, model.num_knots, dtype, nn.initializers.zeros, name='output'
         )(hidden)
         if model.skips == 'input':
             direct = SpinConvolution(
-                width, model.num_knots, nn.initializers.zeros, name='output_of_input'
+                width,
+                model.num_knots,
+                kernel_init=nn.initializers.zeros,
+                name='output_of_input',
             )(inputs)
             output = pad_to_degree(output, transforms.state.max_degree)
             output = {spin: output[spin] + direct[spin] for spin in output}

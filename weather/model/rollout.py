@@ -10,16 +10,18 @@ import jax
 Step = Callable[[jax.Array, Any], tuple[jax.Array, Any]]
 
 
-def rollout(step: Step, state: jax.Array, forcings: Any) -> tuple[jax.Array, Any]:
+def rollout(
+    step: Step, state: jax.Array, forcings: Any, *, rematerialise: bool
+) -> tuple[jax.Array, Any]:
     """Applies `step` once per forcing, feeding each state into the next step.
-
-    Every step is rematerialised in the backward pass, so that the memory of a gradient
-    is that of one step plus one state per lead time.
 
     Args:
       step: pure function (state, forcing) -> (next state, diagnostics).
       state: initial state.
       forcings: pytree of arrays whose first axis is the step.
+      rematerialise: compute every step anew in the backward pass, so that the memory of
+        a gradient is that of one step plus one state per lead time, for about a third
+        more time; otherwise the intermediate values of all steps are kept.
 
     Returns:
       States after every step and their diagnostics, stacked on a new first axis.
@@ -29,7 +31,7 @@ def rollout(step: Step, state: jax.Array, forcings: Any) -> tuple[jax.Array, Any
         following, diagnostics = step(state, forcing)
         return following, (following, diagnostics)
 
-    _, trajectory = jax.lax.scan(
-        jax.checkpoint(body, prevent_cse=False), state, forcings
-    )
+    if rematerialise:
+        body = jax.checkpoint(body, prevent_cse=False)
+    _, trajectory = jax.lax.scan(body, state, forcings)
     return trajectory

@@ -163,7 +163,9 @@ def _rollout_losses(
 ) -> tuple[jax.Array, Any]:
     states = jnp.moveaxis(model.normalize(batch.fields), 1, 0)
     clocks = jnp.moveaxis(batch.clocks, 1, 0)
-    predicted, diagnostics = rollout(step, states[0], clocks)
+    predicted, diagnostics = rollout(
+        step, states[0], clocks, rematerialise=model.sizes.remat != 'none'
+    )
     spread = jnp.asarray(model.normalizer.tendency_ratio)
     losses = lead_losses(predicted, states[1:], model.grid, weights, spread)
     return losses, diagnostics

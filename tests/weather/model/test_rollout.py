@@ -19,14 +19,18 @@ def affine(state, forcing):
 
 
 def test_a_rollout_composes_its_step():
-    states, diagnostics = rollout(affine, jnp.float32(1), jnp.array([1.0, 2.0, 3.0]))
+    states, diagnostics = rollout(
+        affine, jnp.float32(1), jnp.array([1.0, 2.0, 3.0]), rematerialise=True
+    )
     np.testing.assert_array_equal(states, [3, 8, 19])
     np.testing.assert_array_equal(diagnostics, [1, 3, 8])
 
 
-def test_the_gradient_of_a_rollout_is_the_product_of_the_steps():
+@pytest.mark.parametrize('rematerialise', [True, False])
+def test_the_gradient_of_a_rollout_is_the_product_of_the_steps(rematerialise):
     def last(state):
-        return rollout(affine, state, jnp.zeros(5))[0][-1]
+        zeros = jnp.zeros(5)
+        return rollout(affine, state, zeros, rematerialise=rematerialise)[0][-1]
 
     assert jax.grad(last)(jnp.float32(1)) == 2**5
 
@@ -40,7 +44,7 @@ def test_only_one_state_per_step_is_kept_for_the_gradient():
         return jnp.tanh(wide.sum()), None
 
     def loss(state):
-        return rollout(step, state, jnp.zeros(64))[0].sum()
+        return rollout(step, state, jnp.zeros(64), rematerialise=True)[0].sum()
 
     compiled = jax.jit(jax.grad(loss)).lower(jnp.float32(0.1)).compile()
     saved_without = 64 * width * 4  # `wide` of every step, float32.
