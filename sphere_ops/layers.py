@@ -94,13 +94,24 @@ def multiply_by_degree(
         kernel = jnp.einsum('lk,kio->lio', part, knots[used[0] : used[-1] + 1])
         block = jnp.einsum(
             '...mlpi,lio->...mlpo',
-            columns[..., :stop, start:stop, :, :].astype(dtype),
-            kernel.astype(dtype),
+            rounded(columns[..., :stop, start:stop, :, :], dtype),
+            rounded(kernel, dtype),
             preferred_element_type=columns.dtype,
         )
         widths = [(0, 0)] * (block.ndim - 4) + [(0, num_degrees - stop)] + [(0, 0)] * 3
         blocks.append(jnp.pad(block, widths))
     return jnp.concatenate(blocks, axis=-3)
+
+
+def rounded(values: jax.Array, dtype) -> jax.Array:
+    """Operands of a product over channels, rounded to bfloat16 if `dtype` is that."""
+    if dtype != jnp.bfloat16:
+        return values
+    if jax.default_backend() == 'cpu':
+        # XLA's CPU lacks this product with sums in float32. That of the same numbers in
+        # float32 is equal; a mere cast there and back would be optimised away.
+        return jax.lax.reduce_precision(values, exponent_bits=8, mantissa_bits=7)
+    return values.astype(dtype)
 
 
 class SpinConvolution(nn.Module):
@@ -236,7 +247,7 @@ class PhaseCollapse(nn.Module):
     as they do on fields, so that a single spin-0 field returns from the grid.
 
     Attributes:
-      dtype: of the values on the grid and of the products; transforms are float32.
+      dtype: of the numbers that are multiplied, as in `SpinConvolution`.
     """
 
     dtype: Any = jnp.float32
@@ -249,18 +260,24 @@ class PhaseCollapse(nn.Module):
         channels = coefficients[0].shape[-1]
         fields = transform.to_grid(coefficients)
         magnitudes = jnp.concatenate(
-            [magnitude(fields[spin]).astype(self.dtype) for spin in sorted(fields)],
-            axis=-1,
+            [magnitude(fields[spin]) for spin in sorted(fields)], axis=-1
         )
         collapsed = self._dense(channels, 'magnitudes')(magnitudes)
         straight = self._dense(channels, 'scalars')(coefficients[0])
-        straight = straight.astype(coefficients[0].dtype)
         bias = self.param('bias', nn.initializers.zeros, (channels,))
         scalars = (straight + transform.to_spectral({0: collapsed})[0]) / 2
         return {**coefficients, 0: add_constant(scalars, bias)}
 
     def _dense(self, channels: int, name: str) -> nn.Dense:
-        return nn.Dense(channels, use_bias=False, dtype=self.dtype, name=name)
+        def product(values, kernel, dimension_numbers, **_):
+            return jax.lax.dot_general(
+                rounded(values, self.dtype),
+                rounded(kernel, self.dtype),
+                dimension_numbers,
+                preferred_element_type=values.dtype,
+            )
+
+        return nn.Dense(channels, use_bias=False, dot_general=product, name=name)
 
 
 def magnitude(field: jax.Array) -> jax.Array:

@@ -83,12 +83,10 @@ class Model:
       skips: `'input'` lets the last convolution see the input's coefficients up to the
         state grid's largest degree beside the features; `'none'` is the paper's model,
         whose tendency ends at the latent grid's largest degree.
-      precision: of the numbers that channel products multiply and of values on the grid
-        of the residual blocks: `'float32'` or `'bfloat16'`. Transforms, norms, sums and
-        parameters are float32 in any case.
-      remat: what the backward pass computes anew instead of keeping: `'none'`, every
-        `'step'` of a rollout, or in it every residual `'block'` once more. Less memory
-        for more time; figures in `benchmarks/RESULTS.md`.
+      precision: of the numbers that products over channels multiply: `'float32'` or
+        `'bfloat16'`. Sums, transforms, norms and parameters are float32 in any case.
+      remat: what the backward pass computes anew instead of keeping: `'none'` or every
+        `'step'` of a rollout. Less memory for more time; see `benchmarks/RESULTS.md`.
     """
 
     latent: LatLonGrid
@@ -103,7 +101,7 @@ class Model:
     def __post_init__(self) -> None:
         _choice('model.skips', self.skips, ('input', 'none'))
         _choice('model.precision', self.precision, ('float32', 'bfloat16'))
-        _choice('model.remat', self.remat, ('none', 'step', 'block'))
+        _choice('model.remat', self.remat, ('none', 'step'))
         _positive('model', self, 'scalar_channels', 'vector_channels', 'num_knots')
 
 

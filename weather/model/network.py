@@ -7,7 +7,6 @@ blocks on a coarser grid, an output convolution with spectral upsampling.
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -83,11 +82,8 @@ class SphericalCNN(nn.Module):
         hidden = SpinConvolution(width, model.num_knots, dtype, name='input')(hidden)
         hidden = SpectralBatchNorm(self.use_running_average)(hidden)
         hidden = PhaseCollapse(dtype)(hidden, latent)
-        # Inside a step that is rematerialised as a whole, CSE cannot undo this.
-        remat = functools.partial(nn.remat, prevent_cse=False)
-        block = remat(ResidualBlock) if model.remat == 'block' else ResidualBlock
         for i in range(model.num_blocks):
-            hidden = block(
+            hidden = ResidualBlock(
                 width,
                 model.num_knots,
                 self.use_running_average,

@@ -1,7 +1,5 @@
 """The network and its step: shapes, symmetry, and what they start from."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,43 +178,3 @@ def test_truncation_at_the_input_is_the_pooling():
     expected = network.apply(variables, low_fields, transforms)
     for spin in (0, 1):
         np.testing.assert_allclose(result[spin], expected[spin], rtol=0, atol=2e-4)
-
-
-def test_rematerialised_blocks_change_memory_and_not_the_gradient():
-    transforms = Transforms.create(GRID, sizes())
-    fields = transforms.state.to_grid(
-        random_coefficients(
-            jax.random.key(0),
-            max_degree=transforms.state.max_degree,
-            channels=3,
-        )
-    )
-    networks = [
-        SphericalCNN(
-            dataclasses.replace(sizes(), remat=remat), 3, 3, use_running_average=True
-        )
-        for remat in ('step', 'block')
-    ]
-    variables = randomized(
-        networks[0].init(jax.random.key(1), fields, transforms), jax.random.key(2)
-    )
-
-    def program(network):
-        def energy(variables, fields, transforms):
-            outputs = network.apply(variables, fields, transforms)
-            return sum(jnp.sum(jnp.abs(f) ** 2) for f in outputs.values())
-
-        lowered = jax.jit(jax.grad(energy)).lower(variables, fields, transforms)
-        return lowered.compile()
-
-    kept, anew = [program(network) for network in networks]
-    assert (
-        anew.memory_analysis().temp_size_in_bytes
-        < kept.memory_analysis().temp_size_in_bytes
-    )
-    expected = kept(variables, fields, transforms)
-    found = anew(variables, fields, transforms)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
-        scale = float(jnp.abs(leaf).max())
-        other = dict(jax.tree_util.tree_leaves_with_path(found))[path]
-        np.testing.assert_allclose(other, leaf, rtol=0, atol=1e-5 * scale + 1e-6)
