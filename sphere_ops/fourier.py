@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sphere_ops.reflection import fold, unfold
+from sphere_ops.reflection import fold, join
 
 
 @flax.struct.dataclass
@@ -85,19 +85,30 @@ class Waves:
         """
         even = _product(self.cosine, real, 1)
         odd = _product(self.minus_sine, imaginary, 1)
-        length = self.num_lon if self.num_lon % 2 else self.num_lon // 2
-        rest = unfold(
-            even[:, 1:], odd, length=length - 1, axis=1, sign=self._signs(even)
-        )
-        first, second = jnp.concatenate([even[:, :1], rest], axis=1)
+        start, even = even[:, 0], even[:, 1:]
+        first, image = even + odd, self._signs(even) * (even - odd)
         if self.num_lon % 2:
-            return first + second
-        return jnp.concatenate([first + second, first - second])
+            return _circle(sum(start), sum(first), sum(image), self.num_lon)
+        length = self.num_lon // 2
+        # Half a turn on, odd orders have the other sign. Each half is put together from
+        # sums: if halves were summed, XLA would write them out first.
+        halves = [
+            _circle(*(a[0] + sign * a[1] for a in (start, first, image)), length)
+            for sign in (1, -1)
+        ]
+        return jnp.concatenate(halves)
 
     def _signs(self, like: jax.Array) -> np.ndarray:
         """Of cosine waves under reflection of the (half) circle, by order % 2."""
         second = 1 if self.num_lon % 2 else -1
         return np.array([1, second], like.dtype).reshape(2, *[1] * (like.ndim - 1))
+
+
+def _circle(
+    start: jax.Array, first: jax.Array, image: jax.Array, length: int
+) -> jax.Array:
+    """`[lon, ...]` from its first point and both halves of the rest."""
+    return jnp.concatenate([start[None], join(first, image, length=length - 1, axis=0)])
 
 
 def _product(table: jax.Array, values: jax.Array, contract: int) -> jax.Array:

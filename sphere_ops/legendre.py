@@ -33,10 +33,13 @@ from sphere_ops.wigner import harmonics_by_degree
 # More blocks skip more of the square but compile longer; see benchmarks/RESULTS.md.
 ORDERS_PER_BLOCK = 16
 
-# Of one block of orders: Z, and X where the spin is not 0, each
-# [order % 2, order // 2, symmetry, degree // 2, lat].
-Block = tuple[jax.Array, ...]
-Tables = tuple[Block, ...]
+# One per block of orders:
+# [order % 2, order // 2, symmetry, (Z, and X if the spin is not 0) degree // 2, lat].
+Tables = tuple[jax.Array, ...]
+
+# E and B, by part and mode, are Z times U and V plus these times X times U and V with
+# both axes turned round; and the same the other way.
+_X_SIGNS = np.array([[-1, 1], [1, -1]])[:, :, None, None]
 
 
 def legendre_tables(
@@ -71,12 +74,9 @@ def legendre_tables(
     if len(colatitudes) % 2:
         table[..., -1] /= 2  # `fold` counts the equator twice.
     starts = range(0, pairs, ORDERS_PER_BLOCK // 2)
+    blocks = [table[:, i : i + ORDERS_PER_BLOCK // 2, :, :, i:] for i in starts]
     return tuple(
-        tuple(
-            jnp.asarray(table[:, i : i + ORDERS_PER_BLOCK // 2, :, kind, i:])
-            for kind in range(kinds)
-        )
-        for i in starts
+        jnp.asarray(block.reshape(*block.shape[:3], -1, half)) for block in blocks
     )
 
 
@@ -105,10 +105,10 @@ def to_coefficients(
       `[batch, order, degree, part, mode, channel]`.
     """
     blocks, start = [], 0
-    for block in tables:
-        stop = start + block[0].shape[1]
+    for table in tables:
+        stop = start + table.shape[1]
         rows = [
-            [_analyse(block, part[:, start:stop], spin) for part in component]
+            [_analyse(table, part[:, start:stop], spin) for part in component]
             for component in sums
         ]
         modes = _modes_of_components(rows)
@@ -129,38 +129,42 @@ def from_coefficients(
     a = jnp.pad(a, [(0, 0), (0, odd), (0, odd)] + [(0, 0)] * 3)
     a = jnp.moveaxis(a, 0, -2)
     blocks, start = [], 0
-    for block in tables:
-        stop = start + block[0].shape[1]
+    for table in tables:
+        stop = start + table.shape[1]
         modes = a[2 * start : 2 * stop, 2 * start :]
         modes = modes.reshape(stop - start, 2, -1, 2, *modes.shape[2:])
         # [order % 2, order // 2, degree % 2, degree // 2, part, mode, batch, channel]
         modes = modes.transpose(1, 0, 3, 2, 4, 5, 6, 7)
-        blocks.append(_components_of_modes(_synthesise(block, modes, spin)))
+        blocks.append(_synthesise(table, modes, spin))
         start = stop
     return [
         (
-            _join([block[i][0] for block in blocks], num_lat),
-            _join([block[i][1] for block in blocks], num_lat),
+            _join([block[..., 0, i, :, :] for block in blocks], num_lat),
+            _join([block[..., 1, i, :, :] for block in blocks], num_lat),
         )
         for i in range(num_kinds(spin))
     ]
 
 
-def _analyse(block: Block, sums: jax.Array, spin: int) -> list[jax.Array]:
-    """`[order % 2, order // 2, lat, ...]` to `[kind][..., degree % 2, row, ...]`."""
+def _analyse(table: jax.Array, sums: jax.Array, spin: int) -> list[jax.Array]:
+    """`[..., lat, batch, channel]` to, of Z and X, `[..., degree % 2, row, ...]`."""
     folded = jnp.stack(fold(sums, axis=2, sign=_signs(sums)), axis=2)
-    return [
-        _turn(_product(table, folded, 4), spin + kind)
-        for kind, table in enumerate(block)
-    ]
+    kinds = jnp.split(_product(table, folded, 4), num_kinds(spin), axis=3)
+    return [_turn(rows, spin + kind) for kind, rows in enumerate(kinds)]
 
 
-def _synthesise(block: Block, modes: jax.Array, spin: int) -> list[jax.Array]:
-    """`[..., degree % 2, row, ...]` to, by Z and X, `[..., symmetry, lat, ...]`."""
-    return [
-        _product(table, _turn(modes, spin + kind), 3)
-        for kind, table in enumerate(block)
-    ]
+def _synthesise(table: jax.Array, modes: jax.Array, spin: int) -> jax.Array:
+    """`[..., degree % 2, row, part, mode, ...]` to `[..., symmetry, lat, part, ...]`.
+
+    All parts and modes are columns of one product over the rows of Z and X; the modes
+    become the components U and V.
+    """
+    rows = _turn(modes, spin)
+    if spin != 0:
+        signs = _X_SIGNS.astype(modes.dtype)
+        turned = _turn(signs * modes[..., ::-1, ::-1, :, :], spin + 1)
+        rows = jnp.concatenate([rows, turned], axis=3)
+    return _product(table, rows, 3)
 
 
 def _turn(values: jax.Array, odd: int) -> jax.Array:
@@ -180,25 +184,6 @@ def _modes_of_components(rows) -> jax.Array:
     e = jnp.stack([z_u - x_iv, z_iu + x_v], axis=-2)
     b = jnp.stack([z_v + x_iu, z_iv - x_u], axis=-2)
     return jnp.stack([e, b], axis=-2)
-
-
-def _components_of_modes(kinds: list[jax.Array]) -> list[tuple[jax.Array, jax.Array]]:
-    """The transpose of `_modes_of_components`.
-
-    Args:
-      kinds: Z and X times modes, `[..., part, mode, batch, channel]`.
-
-    Returns:
-      Real and imaginary part `[..., batch, channel]` of each component.
-    """
-    if len(kinds) == 1:
-        (z,) = kinds
-        return [(z[..., 0, 0, :, :], z[..., 1, 0, :, :])]
-    ((z_e, z_b), (z_ie, z_ib)), ((x_e, x_b), (x_ie, x_ib)) = (
-        [[kind[..., part, mode, :, :] for mode in (0, 1)] for part in (0, 1)]
-        for kind in kinds
-    )
-    return [(z_e - x_ib, z_ie + x_b), (z_b + x_ie, z_ib - x_e)]
 
 
 def _join(blocks: list[jax.Array], num_lat: int) -> jax.Array:

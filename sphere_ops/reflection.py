@@ -35,10 +35,15 @@ def unfold(
     even: jax.Array, odd: jax.Array, *, length: int, axis: int, sign=1
 ) -> jax.Array:
     """The transpose of `fold`, as a linear map: both halves of the axis."""
-    first, last = even + odd, jnp.flip(sign * (even - odd), axis)
-    half = first.shape[axis]
+    return join(even + odd, sign * (even - odd), length=length, axis=axis)
+
+
+def join(first: jax.Array, image: jax.Array, *, length: int, axis: int) -> jax.Array:
+    """The first half of an axis and the mirror image of the last, which may overlap."""
+    last = jnp.flip(image, axis)
     if length % 2 == 0:
         return jnp.concatenate([first, last], axis=axis)
+    half = first.shape[axis]
     middle = jax.lax.slice_in_dim(first, half - 1, half, axis=axis)
     middle += jax.lax.slice_in_dim(last, 0, 1, axis=axis)
     first = jax.lax.slice_in_dim(first, 0, half - 1, axis=axis)
