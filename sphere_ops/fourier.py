@@ -88,12 +88,13 @@ class Waves:
         start, even = even[:, 0], even[:, 1:]
         first, image = even + odd, self._signs(even) * (even - odd)
         if self.num_lon % 2:
-            return _circle(sum(start), sum(first), sum(image), self.num_lon)
+            pieces = [piece.sum(axis=0) for piece in (start, first, image)]
+            return _circle(pieces, self.num_lon)
         length = self.num_lon // 2
         # Half a turn on, odd orders have the other sign. Each half is put together from
         # sums: if halves were summed, XLA would write them out first.
         halves = [
-            _circle(*(a[0] + sign * a[1] for a in (start, first, image)), length)
+            _circle([a[0] + sign * a[1] for a in (start, first, image)], length)
             for sign in (1, -1)
         ]
         return jnp.concatenate(halves)
@@ -104,11 +105,11 @@ class Waves:
         return np.array([1, second], like.dtype).reshape(2, *[1] * (like.ndim - 1))
 
 
-def _circle(
-    start: jax.Array, first: jax.Array, image: jax.Array, length: int
-) -> jax.Array:
-    """`[lon, ...]` from its first point and both halves of the rest."""
-    return jnp.concatenate([start[None], join(first, image, length=length - 1, axis=0)])
+def _circle(pieces: list[jax.Array], length: int) -> jax.Array:
+    """`[lon, ...]` from its first point, and the two halves of the rest of it."""
+    start, first, image = pieces
+    rest = join(first, image, length=length - 1, axis=0)
+    return jnp.concatenate([start[None], rest])
 
 
 def _product(table: jax.Array, values: jax.Array, contract: int) -> jax.Array:

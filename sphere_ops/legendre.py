@@ -161,7 +161,7 @@ def _synthesise(table: jax.Array, modes: jax.Array, spin: int) -> jax.Array:
     """
     rows = _turn(modes, spin)
     if spin != 0:
-        signs = _X_SIGNS.astype(modes.dtype)
+        signs = jnp.asarray(_X_SIGNS, modes.dtype)
         turned = _turn(signs * modes[..., ::-1, ::-1, :, :], spin + 1)
         rows = jnp.concatenate([rows, turned], axis=3)
     return _product(table, rows, 3)
