@@ -86,7 +86,7 @@ class Model:
       precision: of the numbers that products over channels multiply: `'float32'` or
         `'bfloat16'`. Sums, transforms, norms and parameters are float32 in any case.
       remat: what the backward pass computes anew instead of keeping: `'none'` or every
-        `'step'` of a rollout. Less memory for more time; see `benchmarks/RESULTS.md`.
+        `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
     """
 
     latent: LatLonGrid

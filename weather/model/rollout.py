@@ -20,8 +20,8 @@ def rollout(
       state: initial state.
       forcings: pytree of arrays whose first axis is the step.
       rematerialise: compute every step anew in the backward pass, so that the memory of
-        a gradient is that of one step plus one state per lead time, for about a third
-        more time; otherwise the intermediate values of all steps are kept.
+        a gradient is that of one step plus one state per lead time; otherwise the
+        intermediate values of all steps are kept.
 
     Returns:
       States after every step and their diagnostics, stacked on a new first axis.
