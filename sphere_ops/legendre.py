@@ -26,6 +26,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import Precision
 
 from sphere_ops.reflection import fold, unfold
 from sphere_ops.wigner import harmonics_by_degree
@@ -36,6 +37,9 @@ ORDERS_PER_BLOCK = 16
 # One per block of orders:
 # [order % 2, order // 2, symmetry, (Z, and X if the spin is not 0) degree // 2, lat].
 Tables = tuple[jax.Array, ...]
+
+# Of a mirror image at the equator, by order % 2.
+_SIGNS = (1, -1)
 
 # E and B, by part and mode, are Z times U and V plus these times X times U and V with
 # both axes turned round; and the same the other way.
@@ -148,8 +152,12 @@ def from_coefficients(
 
 def _analyse(table: jax.Array, sums: jax.Array, spin: int) -> list[jax.Array]:
     """`[..., lat, batch, channel]` to, of Z and X, `[..., degree % 2, row, ...]`."""
-    folded = jnp.stack(fold(sums, axis=2, sign=_signs(sums)), axis=2)
-    kinds = jnp.split(_product(table, folded, 4), num_kinds(spin), axis=3)
+    folded = jnp.stack(fold(sums, axis=2, signs=_SIGNS), axis=2)
+    # p, o, s: order % 2, order // 2, symmetry; r: row, of Z and X; l: latitude.
+    rows = jnp.einsum(
+        'posrl,posl...->posr...', table, folded, precision=Precision.HIGHEST
+    )
+    kinds = jnp.split(rows, num_kinds(spin), axis=3)
     return [_turn(rows, spin + kind) for kind, rows in enumerate(kinds)]
 
 
@@ -164,7 +172,9 @@ def _synthesise(table: jax.Array, modes: jax.Array, spin: int) -> jax.Array:
         signs = jnp.asarray(_X_SIGNS, modes.dtype)
         turned = _turn(signs * modes[..., ::-1, ::-1, :, :], spin + 1)
         rows = jnp.concatenate([rows, turned], axis=3)
-    return _product(table, rows, 3)
+    return jnp.einsum(
+        'posrl,posr...->posl...', table, rows, precision=Precision.HIGHEST
+    )
 
 
 def _turn(values: jax.Array, odd: int) -> jax.Array:
@@ -189,26 +199,5 @@ def _modes_of_components(rows) -> jax.Array:
 def _join(blocks: list[jax.Array], num_lat: int) -> jax.Array:
     """Blocks of `[order % 2, order // 2, symmetry, lat, ...]` to all of the sphere."""
     halves = [(block[:, :, 0], block[:, :, 1]) for block in blocks]
-    rows = [
-        unfold(*pair, length=num_lat, axis=2, sign=_signs(pair[0])) for pair in halves
-    ]
+    rows = [unfold(*pair, length=num_lat, axis=2, signs=_SIGNS) for pair in halves]
     return jnp.concatenate(rows, axis=1)
-
-
-def _signs(like: jax.Array) -> np.ndarray:
-    """+1 at even orders and -1 at odd ones, for arrays `[order % 2, ...]`."""
-    return np.array([1, -1], like.dtype).reshape(2, *[1] * (like.ndim - 1))
-
-
-def _product(table: jax.Array, values: jax.Array, contract: int) -> jax.Array:
-    """`[a, b, c, row, lat]` times `[a, b, c, rows, ...]`, over row (3) or lat (4)."""
-    flat = values.reshape(*values.shape[:4], -1)
-    batch = (0, 1, 2)
-    # Highest precision: accelerators would otherwise multiply with 8 or 10 bits.
-    product = jax.lax.dot_general(
-        table,
-        flat,
-        (((contract,), (3,)), (batch, batch)),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-    return product.reshape(*product.shape[:4], *values.shape[4:])

@@ -5,20 +5,25 @@ sphere at the equator. A sum of an even wave over all points is one over half of
 of the values plus their mirror images; of an odd wave, minus.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
-def fold(values: jax.Array, *, axis: int, sign=1) -> tuple[jax.Array, jax.Array]:
-    """Values plus and minus `sign` times their mirror images, on the first half.
+def fold(
+    values: jax.Array, *, axis: int, signs: Sequence[int]
+) -> tuple[jax.Array, jax.Array]:
+    """Values plus and minus their mirror images, on the first half of an axis.
 
     Where the length is odd the point in the middle is its own image and comes out
     twice: sums over the result give it half the weight.
 
     Args:
-      values: `[..., axis, ...]`.
+      values: `[parity, ..., axis, ...]`.
       axis: the axis that is reflected.
-      sign: +1 or -1, or an array of them that broadcasts.
+      signs: +1 or -1 per parity: what the mirror images are multiplied with.
 
     Returns:
       Two arrays of length `(length + 1) // 2` along `axis`.
@@ -27,20 +32,21 @@ def fold(values: jax.Array, *, axis: int, sign=1) -> tuple[jax.Array, jax.Array]
     half = (length + 1) // 2
     first = jax.lax.slice_in_dim(values, 0, half, axis=axis)
     last = jax.lax.slice_in_dim(values, length - half, length, axis=axis)
-    image = sign * jnp.flip(last, axis)
+    image = _column(signs, values) * jnp.flip(last, axis)
     return first + image, first - image
 
 
 def unfold(
-    even: jax.Array, odd: jax.Array, *, length: int, axis: int, sign=1
+    even: jax.Array,
+    odd: jax.Array,
+    *,
+    length: int,
+    axis: int,
+    signs: Sequence[int],
 ) -> jax.Array:
-    """The transpose of `fold`, as a linear map: both halves of the axis."""
-    return join(even + odd, sign * (even - odd), length=length, axis=axis)
-
-
-def join(first: jax.Array, image: jax.Array, *, length: int, axis: int) -> jax.Array:
-    """The first half of an axis and the mirror image of the last, which may overlap."""
-    last = jnp.flip(image, axis)
+    """The transpose of `fold`, as a linear map: all `length` points of the axis."""
+    first = even + odd
+    last = jnp.flip(_column(signs, even) * (even - odd), axis)
     if length % 2 == 0:
         return jnp.concatenate([first, last], axis=axis)
     half = first.shape[axis]
@@ -49,3 +55,8 @@ def join(first: jax.Array, image: jax.Array, *, length: int, axis: int) -> jax.A
     first = jax.lax.slice_in_dim(first, 0, half - 1, axis=axis)
     last = jax.lax.slice_in_dim(last, 1, half, axis=axis)
     return jnp.concatenate([first, middle, last], axis=axis)
+
+
+def _column(signs: Sequence[int], like: jax.Array) -> np.ndarray:
+    """Along the first axis of `like`."""
+    return np.array(signs, like.dtype).reshape(-1, *[1] * (like.ndim - 1))

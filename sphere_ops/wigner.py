@@ -33,40 +33,25 @@ def wigner_d(left, right, colatitudes, max_degree: int) -> np.ndarray:
     return values
 
 
-def harmonic_table(
-    spin: int, colatitudes, max_degree: int, dtype=np.float64
-) -> np.ndarray:
+def harmonics_by_degree(
+    spin: int, colatitudes, max_degree: int
+) -> Iterator[np.ndarray]:
     """The part of spin-weighted harmonics that depends on colatitude, for orders >= 0.
 
-    `sYlm = table[m, l] exp(i m longitude)` with
-    `table[m, l] = (-1)^s sqrt((2 l + 1) / 4 pi) d^l_(m,-s)(colatitude)`
+    `sYlm = h_l[m] exp(i m longitude)` with
+    `h_l[m] = (-1)^s sqrt((2 l + 1) / 4 pi) d^l_(m,-s)(colatitude)`
     (Goldberg et al. 1967, J. Math. Phys. 8, 2155, with the Condon-Shortley phase; at
     spin 0 `scipy.special.sph_harm_y`). Order -m follows from
-    `table[-m, l](colatitude) = (-1)^(l + s) table[m, l](pi - colatitude)`.
+    `h_l[-m](colatitude) = (-1)^(l + s) h_l[m](pi - colatitude)`.
 
     Args:
       spin: s.
       colatitudes: `[lat]`, radians.
       max_degree: Largest degree and order, inclusive.
-      dtype: Of the result; the recursion is float64 in any case.
-
-    Returns:
-      `[order, degree, lat]`; zero where degree < max(order, |spin|).
-    """
-    colatitudes = np.asarray(colatitudes)
-    table = np.empty((max_degree + 1, max_degree + 1, colatitudes.size), dtype)
-    for degree, values in enumerate(harmonics_by_degree(spin, colatitudes, max_degree)):
-        table[:, degree] = values
-    return table
-
-
-def harmonics_by_degree(
-    spin: int, colatitudes, max_degree: int
-) -> Iterator[np.ndarray]:
-    """Yields the columns of `harmonic_table` for degrees 0, 1, ..., max_degree.
 
     Yields:
-      `[order, lat]`, float64; zero where degree < max(order, |spin|).
+      For l = 0, 1, ..., max_degree: `[order, lat]`, float64; zero where
+      degree < max(order, |spin|).
     """
     orders = np.arange(max_degree + 1)
     colatitudes = np.asarray(colatitudes, np.float64)

@@ -45,17 +45,17 @@ def test_values_are_the_transpose_of_sums(num_lon):
 
 
 @pytest.mark.parametrize('length', [1, 2, 7, 8])
-@pytest.mark.parametrize('sign', [1, -1, np.array([[1], [-1]])])
-def test_unfold_is_the_transpose_of_fold(length, sign):
+@pytest.mark.parametrize('signs', [(1, 1), (-1, -1), (1, -1)])
+def test_unfold_is_the_transpose_of_fold(length, signs):
     values = random(2, length)
-    halves = fold(values, axis=1, sign=sign)
+    halves = fold(values, axis=1, signs=signs)
     expected = [
-        values[:, i] + k * np.broadcast_to(sign, (2, 1))[:, 0] * values[:, -1 - i]
+        values[:, i] + k * np.array(signs) * values[:, -1 - i]
         for k in (1, -1)
         for i in range((length + 1) // 2)
     ]
     np.testing.assert_allclose(jnp.concatenate(halves, 1), jnp.stack(expected, 1))
     even, odd = random(2, 2, (length + 1) // 2)
     there = jnp.vdot(even, halves[0]) + jnp.vdot(odd, halves[1])
-    back = jnp.vdot(unfold(even, odd, length=length, axis=1, sign=sign), values)
+    back = jnp.vdot(unfold(even, odd, length=length, axis=1, signs=signs), values)
     np.testing.assert_allclose(there, back, rtol=1e-13)
