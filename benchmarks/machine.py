@@ -7,7 +7,7 @@ import platform
 import subprocess
 from typing import Any
 
-from benchmarks.harness import ROOT, Worker, num_cores
+from benchmarks.harness import ROOT, Worker, environment, num_cores
 from benchmarks.timing import Sample, take_turns
 
 PROBE_KEY = 'machine'
@@ -54,7 +54,7 @@ class Speedometer:
 
 
 def describe() -> dict[str, Any]:
-    """Date, processor, memory, system and commit; versions are the workers'."""
+    """Date, processor, memory, system, commit; versions are the workers'."""
     pages, page_bytes = os.sysconf('SC_PHYS_PAGES'), os.sysconf('SC_PAGE_SIZE')
     return {
         'date': datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%d %H:%M UTC'),
@@ -64,6 +64,7 @@ def describe() -> dict[str, Any]:
         'os': f'{platform.system()} {platform.release()}',
         'python': platform.python_version(),
         'commit': commit(),
+        'tunables': environment()['GLIBC_TUNABLES'],
     }
 
 

@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import functools
 import pathlib
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -36,7 +35,6 @@ TINY_LAYER = {'num_points': 16, 'channels': 4}
 # An update with many steps compiles, and runs once, before its worker answers.
 TIMEOUT_S = 3600.0
 KEY = 'case'
-SECTION = 'model'
 OUTPUT = 'runs/benchmarks/model.json'
 
 Job = Callable[[], dict[str, Any]]
@@ -215,7 +213,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--starts', type=int, default=12, help='forecasts of that run')
     add('--quick', action='store_true', help='tiny sizes, to try the program out')
     add('--output', default=OUTPUT, help='JSON file for all measurements')
-    add('--write', action='store_true', help='into RESULTS.md, if nothing failed')
+    add(
+        '--write',
+        action='store_true',
+        help='into RESULTS.md what was measured, if nothing failed',
+    )
     options = parser.parse_args(arguments)
     if options.quick and options.write:
         parser.error('--write is for figures of the full size; leave --quick out')
@@ -244,27 +246,21 @@ def _folder(text: str) -> pathlib.Path:
     return path
 
 
-def without_paths(arguments: Sequence[str]) -> str:
-    """The command as anybody could give it: where folders were is of no interest."""
-    command = ' '.join(['python -m benchmarks.model', *arguments])
-    command = re.sub(r'--(official|workdir)[= ]\S+', r'--\1=PATH', command)
-    return re.sub(r' --output[= ]\S+', '', command)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, prints and writes; returns 1 where something failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parse(arguments)
     with contextlib.closing(Worker(OURS)) as worker:
         result = run(jobs(options), machine.Speedometer(worker))
-    result['command'] = without_paths(arguments)
-    text = model_tables.report(result)
-    print(text)
+    result['command'] = results.command('benchmarks.model', arguments)
+    sections = model_tables.sections(result)
+    print('\n\n'.join(sections.values()))
     results.write_json(options.output, result)
     if result['failures']:
         return 1
     if options.write:
-        results.replace_section(SECTION, text)
+        for name, text in sections.items():
+            results.replace_section(name, text)
     return 0
 
 

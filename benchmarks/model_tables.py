@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.results import provenance, table
-from benchmarks.transform_tables import Target
+from benchmarks.results import Target, provenance, table
 
 OURS, OFFICIAL = 'benchmarks.layers', 'official_layers'
 KINDS = ('convolution', 'block')
@@ -29,21 +28,31 @@ PRECISIONS = ('float32', 'bfloat16')
 Measurements = Mapping[str, Mapping[str, Any]]
 
 
-def report(result: Mapping[str, Any]) -> str:
-    """The section of RESULTS.md: Markdown, fit for a terminal too."""
+def sections(result: Mapping[str, Any]) -> dict[str, str]:
+    """Sections of RESULTS.md of which something was measured, fit for a terminal too.
+
+    Returns:
+      `{name: Markdown}`, of `'model'` (layers, flagship) and `'precision'`.
+    """
     measured = result['measurements']
-    parts = [
-        provenance(result['machine'], result['versions'], result['command']),
-        _machine(result['machine']),
-        _targets(measured),
+    model = [
         *(_layers(kind, measured[kind]) for kind in KINDS if kind in measured),
         _flagship(measured),
         _arithmetic(result),
-        _precision(measured),
-        _scores(measured),
-        _failures(result['failures']),
     ]
-    return '\n\n'.join(part for part in parts if part)
+    precision = [_precision(measured), _scores(measured)]
+    found = {'precision': precision} if any(precision) else {}
+    if any(model) or not found:
+        found = {'model': [_targets(measured), *model], **found}
+    begin = [
+        provenance(result['machine'], result['versions'], result['command']),
+        _machine(result['machine']),
+    ]
+    end = [_failures(result['failures'])]
+    return {
+        name: '\n\n'.join(part for part in (*begin, *parts, *end) if part)
+        for name, parts in found.items()
+    }
 
 
 def _machine(speed: Mapping[str, Any]) -> str:

@@ -7,10 +7,47 @@ else.
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 PATH = pathlib.Path(__file__).with_name('RESULTS.md')
+
+
+class Target(NamedTuple):
+    """A figure and what it should be.
+
+    Attributes:
+      name: What was measured.
+      value: The figure, or None where it was not measured.
+      bound: The limit, or None where it is for information.
+      relation: '>=', '<=' or '<'.
+    """
+
+    name: str
+    value: float | None
+    bound: float | None
+    relation: str
+
+    @property
+    def verdict(self) -> str:
+        """`'pass'`, `'FAIL'`, `'info'` or `'not measured'`."""
+        if self.value is None:
+            return 'not measured'
+        if self.bound is None:
+            return 'info'
+        passed = {
+            '>=': self.value >= self.bound,
+            '<=': self.value <= self.bound,
+            '<': self.value < self.bound,
+        }[self.relation]
+        return 'pass' if passed else 'FAIL'
+
+    def row(self) -> list[str]:
+        """Cells of the table of targets."""
+        value = '-' if self.value is None else f'{self.value:.3g}'
+        bound = '-' if self.bound is None else f'{self.relation} {self.bound:g}'
+        return [self.name, value, bound, self.verdict]
 
 
 def write_json(path: str | pathlib.Path, result: Mapping[str, Any]) -> None:
@@ -35,6 +72,13 @@ def replace_section(name: str, text: str, *, path: pathlib.Path = PATH) -> None:
         )
     before, after = old.split(begin)[0], old.split(end)[1]
     path.write_text(f'{before}{begin}\n{text.strip()}\n{end}{after}')
+
+
+def command(module: str, arguments: Sequence[str]) -> str:
+    """A command line as anybody could give it: where folders were is of no interest."""
+    line = ' '.join([f'python -m {module}', *arguments])
+    line = re.sub(r'--(official|workdir)[= ]\S+', r'--\1=PATH', line)
+    return re.sub(r' --output[= ]\S+', '', line)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -64,7 +108,8 @@ def provenance(
     return (
         f'{machine["date"]}, commit {machine["commit"]}: `{command}` on '
         f'{machine["cpu"]}, {machine["cores"]} cores, {machine["memory_gib"]:g} GiB, '
-        f'{machine["os"]}, Python {machine["python"]}; {packages}.'
+        f'{machine["os"]}, GLIBC_TUNABLES={machine["tunables"]}, Python '
+        f'{machine["python"]}; {packages}.'
     )
 
 

@@ -1,7 +1,7 @@
 """The report of `benchmarks.transforms`: tables and targets, from its JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from benchmarks import results
 from benchmarks.cases import Case
@@ -34,42 +34,6 @@ Notes.
 """.strip()
 
 
-class Target(NamedTuple):
-    """A figure and what it should be.
-
-    Attributes:
-      name: What was measured.
-      value: The figure, or None where it was not measured.
-      bound: The limit, or None where it is for information.
-      relation: '>=', '<=' or '<'.
-    """
-
-    name: str
-    value: float | None
-    bound: float | None
-    relation: str
-
-    @property
-    def verdict(self) -> str:
-        """`'pass'`, `'FAIL'`, `'info'` or `'not measured'`."""
-        if self.value is None:
-            return 'not measured'
-        if self.bound is None:
-            return 'info'
-        passed = {
-            '>=': self.value >= self.bound,
-            '<=': self.value <= self.bound,
-            '<': self.value < self.bound,
-        }[self.relation]
-        return 'pass' if passed else 'FAIL'
-
-    def row(self) -> list[str]:
-        """Cells of the table of targets."""
-        value = '-' if self.value is None else f'{self.value:.3g}'
-        bound = '-' if self.bound is None else f'{self.relation} {self.bound:g}'
-        return [self.name, value, bound, self.verdict]
-
-
 def report(result: Mapping[str, Any]) -> str:
     """All tables, in Markdown."""
     blocks = [
@@ -92,7 +56,7 @@ def report(result: Mapping[str, Any]) -> str:
     return '\n\n'.join(blocks)
 
 
-def targets(result: Mapping[str, Any]) -> list[Target]:
+def targets(result: Mapping[str, Any]) -> list[results.Target]:
     """What the transforms should reach, and whether they do."""
     return [
         *_speed_targets(result),
@@ -102,7 +66,7 @@ def targets(result: Mapping[str, Any]) -> list[Target]:
     ]
 
 
-def _speed_targets(result: Mapping[str, Any]) -> Iterator[Target]:
+def _speed_targets(result: Mapping[str, Any]) -> Iterator[results.Target]:
     bounds: dict[str, dict[int, float | None]] = {
         'torch_harmonics': {64: 1.0, 128: 1.5, 256: 1.5},
         'ducc0': {64: 4.0, 128: 4.0, 256: 4.0},
@@ -112,10 +76,10 @@ def _speed_targets(result: Mapping[str, Any]) -> Iterator[Target]:
         for rows, bound in by_rows.items():
             case = Case(rows, rows, 64, (0, 1))
             value = _ratio(result, case, library)
-            yield Target(f'{library} / spherecast, {case}', value, bound, '>=')
+            yield results.Target(f'{library} / spherecast, {case}', value, bound, '>=')
 
 
-def _table_targets(result: Mapping[str, Any]) -> Iterator[Target]:
+def _table_targets(result: Mapping[str, Any]) -> Iterator[results.Target]:
     facts = [
         found['libraries'][SELF]['facts']
         for found in result['cases']
@@ -125,20 +89,20 @@ def _table_targets(result: Mapping[str, Any]) -> Iterator[Target]:
     ]
     seconds = max((f['init_seconds'] for f in facts), default=None)
     size = max((f['table_bytes'] / 2**20 for f in facts), default=None)
-    yield Target('create, 256x256, spins 0,1: s', seconds, 2.0, '<')
-    yield Target('tables, 256x256, spins 0,1: MiB', size, 30.0, '<=')
+    yield results.Target('create, 256x256, spins 0,1: s', seconds, 2.0, '<')
+    yield results.Target('tables, 256x256, spins 0,1: MiB', size, 30.0, '<=')
 
 
-def _official_targets(result: Mapping[str, Any]) -> Iterator[Target]:
+def _official_targets(result: Mapping[str, Any]) -> Iterator[results.Target]:
     for rows, channels, bound in ((128, 64, 30.0), (256, 16, 40.0)):
         case = Case(rows, rows, channels, (0, 1))
         name = f'official / spherecast, {case}'
-        yield Target(name, _ratio(result, case, 'official'), bound, '>=')
+        yield results.Target(name, _ratio(result, case, 'official'), bound, '>=')
         fair = _ratio(result, case, 'official', kind='ratio_like_for_like')
-        yield Target(f'{name}, like for like', fair, None, '>=')
+        yield results.Target(f'{name}, like for like', fair, None, '>=')
 
 
-def _accuracy_targets(result: Mapping[str, Any]) -> Iterator[Target]:
+def _accuracy_targets(result: Mapping[str, Any]) -> Iterator[results.Target]:
     for spin, bound in ((0, 1e-6), (1, 3e-6)):
         for kind, limit in (('max_relative', bound), ('max_abs', None)):
             errors = [
@@ -149,7 +113,7 @@ def _accuracy_targets(result: Mapping[str, Any]) -> Iterator[Target]:
                 and SELF in found['libraries']
             ]
             name = f'round trip, 256x256, spin {spin}: {kind}'
-            yield Target(name, max(errors, default=None), limit, '<=')
+            yield results.Target(name, max(errors, default=None), limit, '<=')
 
 
 def _ratio(

@@ -15,7 +15,6 @@ degree that quadrature is exact for, unless a note under the table says otherwis
 
 import argparse
 import dataclasses
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -216,7 +215,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         for worker in team.workers.values():
             versions |= worker.versions
     return {
-        'command': 'python -m benchmarks.transforms ' + arguments.command,
+        'command': arguments.command,
         'machine': machine.describe(),
         'versions': versions,
         'missing': missing,
@@ -252,7 +251,7 @@ def parse(command_line: Sequence[str]) -> argparse.Namespace:
         parser.error(f'expected --peers of {PEERS}, got {sorted(unknown)}')
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     arguments.cases = _cases(arguments)
-    arguments.command = _without_paths(' '.join(command_line))
+    arguments.command = results.command('benchmarks.transforms', command_line)
     return arguments
 
 
@@ -268,12 +267,6 @@ def _cases(arguments: argparse.Namespace) -> list[Case]:
         for spins in arguments.spins or SPINS
         for channels in all_channels
     ]
-
-
-def _without_paths(command: str) -> str:
-    """As anybody could give it: where folders were is of no interest."""
-    command = re.sub(r'--official[= ]\S+', '--official=PATH', command)
-    return re.sub(r' ?--output[= ]\S+', '', command).strip()
 
 
 def _names(text: str) -> tuple[str, ...]:

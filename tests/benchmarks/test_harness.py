@@ -143,6 +143,13 @@ def test_all_workers_have_the_same_environment(monkeypatch):
     assert environment['OMP_NUM_THREADS'] == str(harness.num_cores())
 
 
+def test_workers_have_large_pages_unless_told_otherwise(monkeypatch):
+    monkeypatch.delenv('GLIBC_TUNABLES', raising=False)
+    assert harness.environment()['GLIBC_TUNABLES'] == 'glibc.malloc.hugetlb=1'
+    monkeypatch.setenv('GLIBC_TUNABLES', 'glibc.malloc.check=1')
+    assert harness.environment()['GLIBC_TUNABLES'] == 'glibc.malloc.check=1'
+
+
 def test_the_parent_needs_no_heavy_library():
     """So that --help answers at once."""
     code = (

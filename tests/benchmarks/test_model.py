@@ -12,20 +12,12 @@ from benchmarks.harness import WorkerError
 from benchmarks.peers import Prepared
 from benchmarks.timing import Sample
 from sphere_ops import LatLonGrid
+from tests.benchmarks.fakes import MACHINE
 
 ROUND_OFF = {'rtol': 1e-5}  # float32.
 RATE = {'median': 100.0, 'minimum': 90.0, 'spread': 0.1, 'values': [90.0, 100.0, 110.0]}
-MACHINE = {
-    'date': '2026-01-02 03:04 UTC',
-    'cpu': 'a processor',
-    'cores': 2,
-    'memory_gib': 8.0,
-    'os': 'Linux 6',
-    'python': '3.11.7',
-    'commit': 'abc1234',
-    'sgemm_gflops': RATE,
-    'copy_gb_per_s': RATE,
-}
+SECTIONS = ['model', 'precision']
+SPEED = {'sgemm_gflops': RATE, 'copy_gb_per_s': RATE}
 
 
 class FakeSpeedometer:
@@ -36,7 +28,7 @@ class FakeSpeedometer:
         self.measured += 1
 
     def summary(self):
-        return {'sgemm_gflops': RATE, 'copy_gb_per_s': RATE}
+        return SPEED
 
 
 class FakeWorker:
@@ -133,7 +125,7 @@ def result():
     }
     return {
         'command': 'python -m benchmarks.model',
-        'machine': MACHINE,
+        'machine': {**MACHINE, **SPEED},
         'versions': {'jax': '1.0'},
         'measurements': measurements,
         'failures': {'a part': 'why'},
@@ -167,15 +159,6 @@ def test_wrong_flags_are_refused(wrong, capsys):
     assert 'error' in capsys.readouterr().err
 
 
-def test_the_command_as_printed_holds_no_paths():
-    command = model.without_paths(
-        ['--official=/home/a/b', '--workdir', '/c', '--output=/d', '--rounds=3']
-    )
-    assert command == (
-        'python -m benchmarks.model --official=PATH --workdir=PATH --rounds=3'
-    )
-
-
 def test_a_measurement_that_fails_leaves_the_others_be(capsys):
     def fail():
         raise WorkerError('worker: request failed\nTraceback\nMemoryError: 30 GiB')
@@ -203,7 +186,7 @@ def test_only_complete_results_are_published(failures, monkeypatch, tmp_path):
     output = tmp_path / 'model.json'
     status = model.main(['--write', f'--output={output}'])
     assert status == int(bool(failures))
-    assert bool(published) != bool(failures)
+    assert [name for name, _ in published] == ([] if failures else SECTIONS)
     assert json.loads(output.read_text())['failures'] == failures
 
 
@@ -277,15 +260,18 @@ def test_targets_of_what_was_not_measured_are_open():
 )
 def test_the_report_holds_every_measurement(expected):
     # Through JSON, as in the file from which tables can be made again.
-    text = model_tables.report(json.loads(json.dumps(result())))
+    sections = model_tables.sections(json.loads(json.dumps(result())))
+    text = '\n'.join(sections.values())
     assert expected in re.sub(' +', ' ', text)
 
 
 @pytest.mark.parametrize('name', [None, *result()['measurements']])
-def test_the_report_of_any_one_part(name):
+def test_what_was_not_measured_leaves_its_section_alone(name):
     measurements = {k: v for k, v in result()['measurements'].items() if k == name}
-    text = model_tables.report({**result(), 'measurements': measurements})
-    assert 'abc1234' in text and '\n\n\n' not in text
+    sections = model_tables.sections({**result(), 'measurements': measurements})
+    ((section, text),) = sections.items()
+    assert section == ('precision' if name in ('precision', 'trained') else 'model')
+    assert 'abc1234' in text and 'a part: why' in text and '\n\n\n' not in text
 
 
 @pytest.mark.parametrize('layer', layers.LAYERS)

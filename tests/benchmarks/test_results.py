@@ -49,9 +49,18 @@ def test_markers_in_the_wrong_order_are_an_error(page):
 
 def test_the_page_of_the_repository_has_a_section_for_each_command():
     text = results.PATH.read_text()
-    for name in ('transforms', 'model'):
+    for name in ('transforms', 'model', 'precision'):
         assert text.count(f'<!-- {name}: begin -->') == 1
         assert text.count(f'<!-- {name}: end -->') == 1
+
+
+@pytest.mark.parametrize('official', [['--official=/a/b'], ['--official', '/a/b']])
+def test_a_command_is_kept_without_its_folders(official):
+    arguments = ['--quick', *official, '--workdir=/c', '--output=/d', '--write']
+    command = results.command('benchmarks.model', arguments)
+    assert command == (
+        'python -m benchmarks.model --quick --official=PATH --workdir=PATH --write'
+    )
 
 
 def test_a_table_is_markdown_with_aligned_columns():

@@ -2,16 +2,8 @@ import pytest
 
 from benchmarks import harness, transform_tables, transforms
 from benchmarks.cases import Case
+from tests.benchmarks.fakes import MACHINE
 
-MACHINE = {
-    'date': '2026-01-02 03:04 UTC',
-    'cpu': 'a processor',
-    'cores': 2,
-    'memory_gib': 8.0,
-    'os': 'Linux 6',
-    'python': '3.11.7',
-    'commit': 'abc1234',
-}
 ERRORS = {'max_relative': 1e-7, 'max_abs': 4e-7, 'rms': 1e-8, 'coefficients': 9}
 
 
@@ -166,13 +158,6 @@ def test_flags_choose_cases():
     assert arguments.cases == [
         Case(16, 32, channels, spins) for spins in ((1,), (0, 1)) for channels in (2, 3)
     ]
-
-
-def test_the_command_is_kept_without_its_folders():
-    for official in (['--official=/a/b'], ['--official', '/a/b']):
-        flags = ['--quick', *official, '--output=/tmp/x.json', '--write']
-        command = transforms.parse(flags).command
-        assert command == '--quick --official=PATH --write'
 
 
 @pytest.mark.parametrize('flags', [['--peers=nobody'], ['--targets', '--spins=0']])

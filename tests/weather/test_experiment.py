@@ -108,7 +108,7 @@ def test_a_missing_key_is_named(entries):
         ('loss', 'variable_weights', {'temprature': 1.0}, "mean 'temperature'"),
         ('loss', 'level_weights', {'501': 1.0}, 'no variable has'),
         ('model', 'skips', 'inputs', "did you mean 'input'"),
-        ('model', 'precision', 'bf16', "'float32', 'bfloat16'|mean 'bfloat16'"),
+        ('model', 'precision', 'bf16', "did you mean 'bfloat16'"),
         ('model', 'remat', 'steps', "did you mean 'step'"),
         ('grid', 'kind', 'healpix', 'kind'),
         ('grid', 'num_lat', 1, 'num_lat'),
