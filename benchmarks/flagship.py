@@ -122,7 +122,7 @@ def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
 
 
 def prepare_step(setup: Experiment) -> Prepared:
-    """Operation `'step'`: one step of the model, the state staying where it is."""
+    """Operation `'step'`: one step of the model; the state stays on the device."""
     model, variables, state = _start(setup)
     program, compilation = compile_step(model, variables, state)
     phases = clocks(1)

@@ -45,7 +45,16 @@ INSTALL = "pip install -e '.[benchmarks]'"
 
 
 class WorkerError(RuntimeError):
-    """A worker failed, died or took too long."""
+    """A worker failed, died or took too long.
+
+    Attributes:
+      worker: Its name.
+      reason: What happened.
+    """
+
+    def __init__(self, worker: str, reason: str):
+        super().__init__(f'{worker}: {reason}')
+        self.worker, self.reason = worker, reason
 
 
 class NotInstalledError(WorkerError):
@@ -158,8 +167,9 @@ class Worker:
         except queue.Empty:
             self._kill()
             raise WorkerError(
-                f'{self.name}: no answer within {self.timeout_s:g} s to {request}; '
-                'the worker was ended'
+                self.name,
+                f'no answer within {self.timeout_s:g} s to {request}; the worker was '
+                'ended',
             ) from None
         if line is None:
             raise self._death(request)
@@ -175,18 +185,19 @@ class Worker:
     def _checked(self, answer: dict[str, Any], request: dict[str, Any]):
         if 'not_installed' in answer:
             raise NotInstalledError(
-                f'{answer["not_installed"]} is not installed ({INSTALL})'
+                self.name, f'{answer["not_installed"]} is not installed ({INSTALL})'
             )
         if 'error' in answer:
-            raise WorkerError(f'{self.name}: {request} failed\n{answer["error"]}')
+            raise WorkerError(self.name, f'{request} failed\n{answer["error"]}')
         return answer
 
     def _death(self, request: dict[str, Any]) -> WorkerError:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         return WorkerError(
-            f'{self.name}: the worker ended at {request}, exit status '
-            f'{self._process.returncode}; its messages are above'
+            self.name,
+            f'the worker ended at {request}, exit status {self._process.returncode}; '
+            'its messages are above',
         )
 
     def _kill(self) -> None:
@@ -223,7 +234,7 @@ def start_workers(
                 folders = (paths or {}).get(name, ())
                 team.workers[name] = Worker(name, paths=folders, timeout_s=timeout_s)
             except NotInstalledError as error:
-                team.missing[name] = str(error)
+                team.missing[name] = error.reason
         yield team
     except BaseException:
         for worker in team.workers.values():
@@ -237,18 +248,17 @@ def start_workers(
 def environment() -> dict[str, str]:
     """The same for all workers.
 
-    Every core; threads that sleep when idle; and large pages, as NumPy asks for itself:
-    otherwise each fresh array costs a page fault per 4 KiB, more than filling it.
+    Every core; and, unless they are set already, the CPU for JAX, and large pages, as
+    NumPy asks for itself: otherwise each fresh array costs a page fault per 4 KiB, more
+    than filling it.
     """
     cores = str(num_cores())
     threads = ('OMP', 'MKL', 'OPENBLAS', 'DUCC0', 'NUMEXPR')
     return {
         'GLIBC_TUNABLES': LARGE_PAGES,
+        'JAX_PLATFORMS': 'cpu',
         **os.environ,
         **{f'{library}_NUM_THREADS': cores for library in threads},
-        'OMP_WAIT_POLICY': 'passive',
-        'KMP_BLOCKTIME': '0',
-        'JAX_PLATFORMS': 'cpu',
     }
 
 

@@ -17,17 +17,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-import pathlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks import harness, machine, model_tables, results, timing
 from benchmarks.harness import Worker, WorkerError
+from benchmarks.model_tables import OFFICIAL, OURS, PRECISIONS
 from benchmarks.timing import Sample
 
-PARTS = ('convolution', 'block', 'step', 'update', 'forecast', 'precision')
-OURS, OFFICIAL = 'benchmarks.layers', 'official_layers'
+MODEL_PARTS = ('convolution', 'block', 'step', 'update', 'forecast')
+PARTS = (*MODEL_PARTS, 'precision')
 FLAGSHIP, PRECISION = 'benchmarks.flagship', 'benchmarks.precision'
 OPERATIONS = ('forward', 'value_and_grad')
 LAYER = {'num_points': 128, 'channels': 64}
@@ -43,10 +43,15 @@ Job = Callable[[], dict[str, Any]]
 def jobs(options: argparse.Namespace) -> dict[str, Job]:
     """What the options ask for: `{name: measurement}`, in order."""
     size = 'tiny' if options.quick else 'full'
-    few = max(1, options.rounds // 3)  # Of what takes many seconds.
+    few = max(3, options.rounds // 3)  # Of what takes many seconds.
 
     def flagship(measure: str, *, rounds: int, num_steps: int | None = None) -> Job:
-        case = {'measure': measure, 'size': size, 'num_steps': num_steps}
+        case = {
+            'measure': measure,
+            'size': size,
+            'num_steps': num_steps,
+            'precision': options.precision,
+        }
         return functools.partial(measure_flagship, case, rounds=rounds)
 
     by_part: dict[str, dict[str, Job]] = {
@@ -132,7 +137,7 @@ def measure_flagship(case: Mapping[str, Any], *, rounds: int) -> dict[str, Any]:
       JSON: `seconds`, what the worker reports and its `process_gib`.
     """
     with contextlib.closing(Worker(FLAGSHIP, timeout_s=TIMEOUT_S)) as worker:
-        facts = worker.prepare(KEY, {**case, 'precision': None})
+        facts = worker.prepare(KEY, case)
         operation = case['measure']
         # Warm already; and a call is long enough to be a turn.
         seconds = [
@@ -205,10 +210,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add('--parts', type=_parts, default=PARTS, help='comma-separated; default: all')
-    add('--official', type=_folder, help='checkout of google-research/spherical-cnn')
+    add(
+        '--official',
+        type=results.checkout,
+        help='checkout of google-research/spherical-cnn',
+    )
     add('--rounds', type=int, default=9, help='of layers and steps; others a third')
     add('--knots', type=int, default=8, help='free degrees of the layers')
-    add('--steps', type=_numbers, default=(1, 4, 12), help='rollouts of updates')
+    add('--steps', type=results.integers, default=(1, 4, 12), help='of updates')
+    add('--precision', choices=PRECISIONS, help="of the flagship, if not its config's")
     add('--workdir', help='run directory for the part precision')
     add('--starts', type=int, default=12, help='forecasts of that run')
     add('--quick', action='store_true', help='tiny sizes, to try the program out')
@@ -219,9 +229,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='into RESULTS.md what was measured, if nothing failed',
     )
     options = parser.parse_args(arguments)
-    if options.quick and options.write:
-        parser.error('--write is for figures of the full size; leave --quick out')
+    if options.write and (options.quick or options.precision):
+        parser.error('--write is for the flagship itself: no --quick, no --precision')
+    if options.write and not _are_sections(options):
+        parser.error(
+            '--write replaces whole sections: give none or all of the parts '
+            f'{",".join(MODEL_PARTS)}, and precision only with --workdir'
+        )
     return options
+
+
+def _are_sections(options: argparse.Namespace) -> bool:
+    measured = set(options.parts)
+    whole = measured.isdisjoint(MODEL_PARTS) or measured >= set(MODEL_PARTS)
+    return whole and ('precision' not in measured or bool(options.workdir))
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -231,19 +252,6 @@ def _parts(text: str) -> tuple[str, ...]:
             f'expected parts among {", ".join(PARTS)}, got {", ".join(unknown)}'
         )
     return tuple(text.split(','))
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split(','))
-
-
-def _folder(text: str) -> pathlib.Path:
-    path = pathlib.Path(text).resolve()
-    if not (path / 'spherical_cnn' / 'layers.py').exists():
-        raise argparse.ArgumentTypeError(
-            f'expected a checkout with spherical_cnn/layers.py, got {path}'
-        )
-    return path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ Two kinds of case:
   of its test period. No operations; facts hold scores against the truth.
 
 Both report the difference of forecasts from the same parameters and states, after 1
-and 20 steps, in units of each channel's spread.
+and 20 steps, as fractions of the state and of its change since the start.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from benchmarks.flagship import (
     make_model,
     with_precision,
 )
+from benchmarks.model_tables import PRECISIONS
 from benchmarks.peers import Prepared
 from sphere_ops import LatLonGrid
 from sphere_ops.layers import SpectralBatchNorm
@@ -45,7 +46,6 @@ from weather.forecasting.run import Run, load_run
 from weather.model.forecast_model import ForecastModel, Variables
 from weather.model.state import from_spin_fields
 
-PRECISIONS = ('float32', 'bfloat16')
 LEADS = (1, FORECAST_STEPS)
 # A step of six hours changes most fields by about a tenth of their spread.
 TENDENCY = 0.1
@@ -56,8 +56,6 @@ versions = programs.versions
 
 def prepare(case: dict[str, Any]) -> Prepared:
     """Sets a case of the module's docstring up."""
-    if case['measure'] == 'memory':
-        return Prepared({}, {'process_gib': programs.process_gib()})
     if case['measure'] == 'trained':
         return prepare_trained(case['workdir'], num_starts=case['num_starts'])
     return prepare_random(SIZES[case['size']]())

@@ -5,6 +5,7 @@ to the command that writes it: `replace_section` changes what is between and not
 else.
 """
 
+import argparse
 import json
 import pathlib
 import re
@@ -79,6 +80,25 @@ def command(module: str, arguments: Sequence[str]) -> str:
     line = ' '.join([f'python -m {module}', *arguments])
     line = re.sub(r'--(official|workdir)[= ]\S+', r'--\1=PATH', line)
     return re.sub(r' --output[= ]\S+', '', line)
+
+
+def integers(text: str) -> tuple[int, ...]:
+    """Of a flag: `'16,64'`."""
+    return tuple(map(int, text.split(',')))
+
+
+def checkout(text: str) -> pathlib.Path:
+    """Of the flag --official: a checkout of google-research/spherical-cnn.
+
+    Raises:
+      argparse.ArgumentTypeError: If it is none.
+    """
+    path = pathlib.Path(text).resolve()
+    if not (path / 'spherical_cnn' / 'layers.py').exists():
+        raise argparse.ArgumentTypeError(
+            f'expected a checkout with spherical_cnn/layers.py, got {path}'
+        )
+    return path
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -10,7 +10,8 @@ SELF = 'spherecast'
 NOTES = """
 Notes.
 
-- Medians over rounds; in each round every library has a turn of at least 50 ms. Spread
+- Medians over rounds; in each round every library has a turn of at least 50 ms, with
+  both cores and its own way of waiting for work. Spread
   is the interquartile range over the median, the larger one of forward and inverse.
   Ratios are the library's time over spherecast's, medians of the quotients within a
   round: above 1, spherecast is faster.

@@ -1,5 +1,6 @@
 """Measurements that all libraries share: fresh starts, durations, round trips."""
 
+import contextlib
 import functools
 import sys
 import time
@@ -24,12 +25,25 @@ def timed(function: Callable[[], Any]) -> Timed:
 
 
 def forget_caches(package: str) -> None:
-    """Empties the `functools` caches of a package, so that tables are made afresh."""
+    """Empties the `functools` caches of a package, so that tables are made afresh.
+
+    Those of functions that its modules hold, or that these functions wrap.
+    """
     for name, module in list(sys.modules.items()):
         if name.split('.')[0] == package:
             for value in list(vars(module).values()):
-                if isinstance(value, functools._lru_cache_wrapper):
-                    value.cache_clear()
+                for function in (value, *_wrapped(value)):
+                    if isinstance(function, functools._lru_cache_wrapper):
+                        function.cache_clear()
+
+
+def _wrapped(value: Any) -> list[Any]:
+    """What a function refers to as a decorator's inner function does."""
+    found = []
+    for cell in getattr(value, '__closure__', None) or ():
+        with contextlib.suppress(ValueError):  # A cell may be empty.
+            found.append(cell.cell_contents)
+    return found
 
 
 def round_trip(before: np.ndarray, after: np.ndarray) -> dict[str, float]:

@@ -6,16 +6,16 @@ field is one of spin 1.
 
 import functools
 import importlib.metadata
-import os
 from typing import Any, NamedTuple
 
 import torch
 import torch_harmonics
 
 from benchmarks.cases import Case
+from benchmarks.harness import num_cores
 from benchmarks.peers import Prepared, measures
 
-torch.set_num_threads(len(os.sched_getaffinity(0)))
+torch.set_num_threads(num_cores())
 
 
 class Pair(NamedTuple):

@@ -1,5 +1,6 @@
 import functools
 import sys
+import time
 import types
 
 import numpy as np
@@ -57,6 +58,20 @@ def test_caches_of_a_package_are_forgotten_and_no_others():
     assert calls == ['package_a.tables', 'package_b.tables', 'package_a.tables']
 
 
-def test_timed_returns_what_the_function_does():
-    value, seconds = measures.timed(lambda: 3)
-    assert value == 3 and seconds >= 0
+def test_a_cache_inside_a_wrapper_is_forgotten_too():
+    calls, module = [], types.ModuleType('package_c')
+    cached = functools.cache(calls.append)
+    module.table = lambda key: cached(key)
+    sys.modules['package_c'] = module
+    try:
+        module.table('a')
+        measures.forget_caches('package_c')
+        module.table('a')
+    finally:
+        del sys.modules['package_c']
+    assert calls == ['a', 'a']
+
+
+def test_timed_returns_what_the_function_does_and_how_long_it_took():
+    value, seconds = measures.timed(lambda: time.sleep(0.01) or 3)
+    assert value == 3 and seconds >= 0.01

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import re
 
@@ -151,7 +150,16 @@ def test_parts_and_steps_are_chosen_on_the_command_line():
 
 
 @pytest.mark.parametrize(
-    'wrong', ['--parts=steps', '--official=nowhere', '--quick --write', '--steps=a']
+    'wrong',
+    [
+        '--parts=steps',
+        '--official=nowhere',
+        '--steps=a',
+        '--quick --write',
+        '--write --parts=step',
+        '--write --parts=precision',
+        '--write --precision=bfloat16 --parts=convolution,block,step,update,forecast',
+    ],
 )
 def test_wrong_flags_are_refused(wrong, capsys):
     with pytest.raises(SystemExit):
@@ -159,9 +167,21 @@ def test_wrong_flags_are_refused(wrong, capsys):
     assert 'error' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    'flags',
+    [
+        ['--parts=convolution,block,step,update,forecast'],
+        ['--parts=precision', '--workdir=run'],
+        ['--workdir=run'],
+    ],
+)
+def test_whole_sections_can_be_written(flags):
+    assert model.parse(['--write', *flags]).write
+
+
 def test_a_measurement_that_fails_leaves_the_others_be(capsys):
     def fail():
-        raise WorkerError('worker: request failed\nTraceback\nMemoryError: 30 GiB')
+        raise WorkerError('worker', 'request failed\nTraceback\nMemoryError: 30 GiB')
 
     speed = FakeSpeedometer()
     found = model.run(
@@ -184,27 +204,29 @@ def test_only_complete_results_are_published(failures, monkeypatch, tmp_path):
         model.results, 'replace_section', lambda *section: published.append(section)
     )
     output = tmp_path / 'model.json'
-    status = model.main(['--write', f'--output={output}'])
+    status = model.main(['--write', '--workdir=run', f'--output={output}'])
     assert status == int(bool(failures))
     assert [name for name, _ in published] == ([] if failures else SECTIONS)
     assert json.loads(output.read_text())['failures'] == failures
 
 
 def test_a_killed_worker_is_explained():
-    error = WorkerError('benchmarks.flagship: the worker ended, exit status -9; above')
+    error = WorkerError(
+        'benchmarks.flagship', 'the worker ended, exit status -9; above'
+    )
     assert 'not enough memory' in model.reason(error)
-    error = WorkerError('benchmarks.flagship: the worker ended, exit status 1; above')
+    error = WorkerError('benchmarks.flagship', 'the worker ended, exit status 1; above')
     assert 'memory' not in model.reason(error)
 
 
 def test_a_flagship_measurement_has_a_process_of_its_own(monkeypatch):
     monkeypatch.setattr(model, 'Worker', FakeWorker)
-    case = {'measure': 'step', 'size': 'tiny', 'num_steps': None}
+    case = {'measure': 'step', 'size': 'tiny', 'num_steps': None, 'precision': None}
     found = model.measure_flagship(case, rounds=3)
     assert found['seconds']['values'] == [9.0, 8.0, 7.0]
     assert (found['program_gib'], found['process_gib']) == (1.0, 2.0)
     assert FakeWorker.last.cases == [
-        {**case, 'precision': None},
+        case,
         {'measure': 'memory'},
     ]
     assert FakeWorker.last.closed
@@ -348,7 +370,4 @@ def test_disturbed_parameters_are_all_at_work_and_the_same_again():
 
 def test_precision_is_an_option_of_the_model():
     setup = flagship.tiny()
-    names = {field.name for field in dataclasses.fields(setup.model)}
-    if 'precision' not in names:
-        pytest.skip('experiment.Model has no precision yet')
     assert flagship.with_precision(setup, 'bfloat16').model.precision == 'bfloat16'

@@ -4,19 +4,20 @@ from benchmarks import harness, transform_tables, transforms
 from benchmarks.cases import Case
 from tests.benchmarks.fakes import MACHINE
 
+TUNED = {'round_trip': {'0': {'max_relative': 1e-6}}}
 ERRORS = {'max_relative': 1e-7, 'max_abs': 4e-7, 'rms': 1e-8, 'coefficients': 9}
 
 
 class FakeWorker:
     """Transforms everything in the same time, forward; twice that, inverse."""
 
-    def __init__(self, name, seconds, *, variants=(), fails=False):
-        self.name, self.seconds, self.variants = name, seconds, list(variants)
+    def __init__(self, name, seconds, *, variants=(), fails=''):
+        self.name, self.seconds, self.variants = name, seconds, dict(variants)
         self.fails, self.alive, self.held = fails, True, set()
 
     def prepare(self, key, case):
-        if self.fails:
-            raise harness.WorkerError(f'{self.name}: failed\nValueError: why')
+        if self.fails == 'prepare':
+            self.fail()
         self.held.add(key)
         spins = map(str, case['spins'])
         return {
@@ -27,11 +28,16 @@ class FakeWorker:
             'variants': self.variants,
         }
 
+    def fail(self):
+        raise harness.WorkerError(self.name, 'failed\nValueError: why')
+
     def probe(self, key):
         return {'sgemm_flops': 1e9, 'copy_bytes': 1e9}
 
     def clock(self, key, operation):
         seconds = self.seconds * (2 if operation.startswith('inverse') else 1)
+        if self.fails == 'time':
+            return lambda *, calls, warm_ups: self.fail()
         return lambda *, calls, warm_ups: seconds
 
     def release(self, key):
@@ -69,19 +75,24 @@ def test_ratios_are_peer_over_spherecast():
 
 
 def test_cases_are_released_when_measured():
-    workers = FakeWorker(*SELF), FakeWorker('ducc0', 0.1, variants=['tuned'])
+    workers = FakeWorker(*SELF), FakeWorker('ducc0', 0.1, variants={'tuned': TUNED})
     measure([SMALL, Case(16, 16, 2, (0,))], *workers)
     assert not any(worker.held for worker in workers)
 
 
 def test_variants_are_libraries_of_their_own():
-    ducc0 = FakeWorker('ducc0', 0.1, variants=['tuned'])
+    ducc0 = FakeWorker('ducc0', 0.1, variants={'tuned': TUNED})
     result = measure([SMALL], FakeWorker(*SELF), ducc0)
     assert list(result['cases'][0]['libraries']) == [
         'spherecast',
         'ducc0',
         'ducc0 tuned',
     ]
+    assert figures(result, 'ducc0')['facts']['round_trip']['0'] == ERRORS
+    assert figures(result, 'ducc0 tuned')['facts'] == {
+        **figures(result, 'ducc0')['facts'],
+        **TUNED,
+    }
 
 
 def test_official_is_compared_with_complex_scalars_too():
@@ -90,8 +101,9 @@ def test_official_is_compared_with_complex_scalars_too():
     assert set(figures(result, 'official')) >= {'ratio', 'ratio_like_for_like'}
 
 
-def test_a_peer_that_fails_is_left_out_and_named():
-    broken = FakeWorker('torch_harmonics', 1.0, fails=True)
+@pytest.mark.parametrize('when', ['prepare', 'time'])
+def test_a_peer_that_fails_is_left_out_and_named(when):
+    broken = FakeWorker('torch_harmonics', 1.0, fails=when)
     result = measure([SMALL], FakeWorker(*SELF), broken)
     assert list(result['cases'][0]['libraries']) == ['spherecast']
     assert 'ValueError: why' in result['failures'][0]
@@ -160,7 +172,18 @@ def test_flags_choose_cases():
     ]
 
 
-@pytest.mark.parametrize('flags', [['--peers=nobody'], ['--targets', '--spins=0']])
+@pytest.mark.parametrize(
+    'flags',
+    [
+        ['--peers=nobody'],
+        ['--targets', '--spins=0'],
+        ['--sizes=64'],
+        ['--spins=2'],
+        ['--official=nowhere'],
+        ['--quick', '--write'],
+        ['--channels=16', '--write'],
+    ],
+)
 def test_flags_that_make_no_sense_are_refused(flags, capsys):
     with pytest.raises(SystemExit):
         transforms.parse(flags)
