@@ -13,6 +13,7 @@ channel), so that a convolution is a real batched matrix product.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.lax import Precision
 
 from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.transform import SpinTransform
@@ -27,7 +29,7 @@ from sphere_ops.transform import SpinTransform
 # A block of degrees needs no orders above its last degree, and only its own part of the
 # interpolated kernel; fewer, larger blocks waste more, more blocks make small products.
 DEGREES_PER_BLOCK = 16
-_EPSILON = 1e-6  # Floor of a variance and of |x|^2, where fields are of order one.
+_EPSILON = 1e-6  # Floor of a variance and of |x|, where fields are of order one.
 
 
 def _stack(coefficients: SpinCoefficients) -> jax.Array:
@@ -84,27 +86,74 @@ def multiply_by_degree(
     Returns:
       `[..., order, degree, part, output]`.
     """
-    num_degrees = columns.shape[-3]
+    leading, num_degrees = columns.shape[:-4], columns.shape[-3]
+    columns = columns.reshape(-1, *columns.shape[-4:])
     weights = knot_weights(num_degrees, len(knots))
     blocks = []
     for start in range(0, num_degrees, DEGREES_PER_BLOCK):
         stop = min(start + DEGREES_PER_BLOCK, num_degrees)
         used = np.flatnonzero(weights[start:stop].any(axis=0))
         part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
-        kernel = jnp.einsum('lk,kio->lio', part, knots[used[0] : used[-1] + 1])
-        block = jnp.einsum(
-            '...mlpi,lio->...mlpo',
-            rounded(columns[..., :stop, start:stop, :, :], dtype),
-            rounded(kernel, dtype),
-            preferred_element_type=columns.dtype,
+        kernel = jnp.einsum(
+            'lk,kio->lio',
+            part,
+            knots[used[0] : used[-1] + 1],
+            precision=Precision.HIGHEST,
         )
-        widths = [(0, 0)] * (block.ndim - 4) + [(0, num_degrees - stop)] + [(0, 0)] * 3
+        block = channel_product(
+            'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
+        )
+        widths = [(0, 0), (0, num_degrees - stop), (0, 0), (0, 0), (0, 0)]
         blocks.append(jnp.pad(block, widths))
-    return jnp.concatenate(blocks, axis=-3)
+    result = jnp.concatenate(blocks, axis=-3)
+    return result.reshape(*leading, *result.shape[1:])
 
 
-def rounded(values: jax.Array, dtype) -> jax.Array:
-    """Operands of a product over channels, rounded to bfloat16 if `dtype` is that."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def channel_product(
+    subscripts: str, values: jax.Array, kernel: jax.Array, dtype
+) -> jax.Array:
+    """`einsum` of values with a kernel over channels, and likewise its gradient.
+
+    Args:
+      subscripts: As `'ri,io->ro'`; every letter of a factor also stands in the other
+        one or in the result.
+      values: Of the type that the result has.
+      kernel: Likewise.
+      dtype: To which all that is multiplied is rounded, forward and backward: bfloat16
+        or the type of `values`, which is that of sums in any case. Off the CPU, JAX
+        multiplies float32 with fewer bits (TF32 on GPUs, bfloat16 on TPUs) unless
+        JAX_DEFAULT_MATMUL_PRECISION=highest.
+    """
+    return jnp.einsum(
+        subscripts,
+        _rounded(values, dtype),
+        _rounded(kernel, dtype),
+        preferred_element_type=values.dtype,
+    )
+
+
+def _channel_product_forward(subscripts, values, kernel, dtype):
+    return channel_product(subscripts, values, kernel, dtype), (values, kernel)
+
+
+def _channel_product_backward(subscripts, dtype, factors, slope):
+    values, kernel = factors
+    places, result = subscripts.split('->')
+    of_values, of_kernel = places.split(',')
+    return (
+        channel_product(f'{result},{of_kernel}->{of_values}', slope, kernel, dtype),
+        channel_product(f'{of_values},{result}->{of_kernel}', values, slope, dtype),
+    )
+
+
+# JAX's own gradient would multiply float32 slopes with bfloat16 factors, which no
+# accelerator's matrix unit does.
+channel_product.defvjp(_channel_product_forward, _channel_product_backward)
+
+
+def _rounded(values: jax.Array, dtype) -> jax.Array:
+    """Factors of a product over channels, rounded to bfloat16 if `dtype` is that."""
     if dtype != jnp.bfloat16:
         return values
     if jax.default_backend() == 'cpu':
@@ -269,13 +318,10 @@ class PhaseCollapse(nn.Module):
         return {**coefficients, 0: add_constant(scalars, bias)}
 
     def _dense(self, channels: int, name: str) -> nn.Dense:
-        def product(values, kernel, dimension_numbers, **_):
-            return jax.lax.dot_general(
-                rounded(values, self.dtype),
-                rounded(kernel, self.dtype),
-                dimension_numbers,
-                preferred_element_type=values.dtype,
-            )
+        def product(values, kernel, *_, **__):
+            rows = values.reshape(-1, values.shape[-1])
+            rows = channel_product('ri,io->ro', rows, kernel, self.dtype)
+            return rows.reshape(*values.shape[:-1], -1)
 
         return nn.Dense(channels, use_bias=False, dot_general=product, name=name)
 

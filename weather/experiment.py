@@ -83,8 +83,10 @@ class Model:
       skips: `'input'` lets the last convolution see the input's coefficients up to the
         state grid's largest degree beside the features; `'none'` is the paper's model,
         whose tendency ends at the latent grid's largest degree.
-      precision: of the numbers that products over channels multiply: `'float32'` or
-        `'bfloat16'`. Sums, transforms, norms and parameters are float32 in any case.
+      precision: of the numbers that products over channels multiply, forward and
+        backward: `'float32'` or `'bfloat16'`. Sums, transforms, norms and parameters
+        are float32 in any case. On GPUs and TPUs `'float32'` is what JAX makes of it
+        (TF32, bfloat16), unless JAX_DEFAULT_MATMUL_PRECISION=highest.
       remat: what the backward pass computes anew instead of keeping: `'none'` or every
         `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
     """

@@ -11,6 +11,7 @@ from sphere_ops.layers import (
     ResidualBlock,
     SpectralBatchNorm,
     SpinConvolution,
+    channel_product,
     knot_weights,
     magnitude,
     multiply_by_degree,
@@ -224,6 +225,29 @@ def test_products_in_bfloat16_err_as_bfloat16_does():
             jnp.mean((half[spin] - exact[spin]) ** 2) / jnp.mean(exact[spin] ** 2)
         )
         assert HALF_PRECISION[0] < error < HALF_PRECISION[1]
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_gradients_of_channel_products_multiply_what_is_rounded(dtype):
+    values, kernel, slope = (
+        jax.random.normal(jax.random.key(i), shape)
+        for i, shape in enumerate([(7, 3, 5), (3, 5, 4), (7, 3, 4)])
+    )
+
+    def product(values, kernel):
+        return channel_product('bli,lio->blo', values, kernel, dtype)
+
+    result, pull = jax.vjp(product, values, kernel)
+    # Numbers of few bits have exact products: float64 differs by the sums alone.
+    x, k, s = (np.float64(a.astype(dtype)) for a in (values, kernel, slope))
+    expected = (
+        np.einsum('bli,lio->blo', x, k),
+        np.einsum('blo,lio->bli', s, k),
+        np.einsum('bli,blo->lio', x, s),
+    )
+    for found, exact in zip((result, *pull(slope)), expected, strict=True):
+        assert found.dtype == jnp.float32
+        np.testing.assert_allclose(found, exact, rtol=0, atol=3e-6)
 
 
 @pytest.mark.parametrize('num_degrees', [5, 16, 40])
