@@ -4,9 +4,9 @@ A wave of even order is the same half a turn on, one of odd order has the other 
 and both are symmetric or antisymmetric about the middle of a half circle. Folding the
 circle twice leaves a product over a quarter of it, a quarter of the arithmetic, in the
 order of axes that the sums over latitude want: on two CPU cores this beats XLA's FFT,
-which needs longitude last and pays with two transposes, up to the sizes measured in
-`benchmarks/RESULTS.md`; on a TPU products win in any case (Esteves et al. 2023,
-table 4: +21 % speed).
+which needs longitude last and pays with two transposes, at the 128 and 256 columns
+measured in `benchmarks/RESULTS.md`; on a TPU products win too (Esteves et al. 2023,
+table 4: +21 % speed). Longer circles and GPUs are not measured.
 """
 
 import flax.struct

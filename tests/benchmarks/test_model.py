@@ -271,7 +271,7 @@ def test_targets_of_what_was_not_measured_are_open():
     'expected',
     [
         'spherecast, grid, value_and_grad | 250 (0 %)',
-        '| training update, rollout of 12 | 40 | 0 % | 20.0 | 1.50 | 4.00 |',
+        '| training update, rollout of 12 | 40 | 0 % | 3 | 20.0 | 1.50 | 4.00 |',
         '20 GFLOP',
         '40 GFLOP/s, 40 % of',
         'One step: 0.5 s in float32, 0.25 s in bfloat16.',
