@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import harness, machine, model_tables, results, timing
+from benchmarks import flags, harness, machine, model_tables, results, timing
 from benchmarks.harness import Worker, WorkerError
 from benchmarks.model_tables import OFFICIAL, OURS, PRECISIONS
 from benchmarks.timing import Sample
@@ -212,12 +212,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--parts', type=_parts, default=PARTS, help='comma-separated; default: all')
     add(
         '--official',
-        type=results.checkout,
+        type=flags.checkout,
         help='checkout of google-research/spherical-cnn',
     )
     add('--rounds', type=int, default=9, help='of layers and steps; others a third')
     add('--knots', type=int, default=8, help='free degrees of the layers')
-    add('--steps', type=results.integers, default=(1, 4, 12), help='of updates')
+    add('--steps', type=flags.integers, default=(1, 4, 12), help='of updates')
     add('--precision', choices=PRECISIONS, help="of the flagship, if not its config's")
     add('--workdir', help='run directory for the part precision')
     add('--starts', type=int, default=12, help='forecasts of that run')
@@ -260,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     with contextlib.closing(Worker(OURS)) as worker:
         result = run(jobs(options), machine.Speedometer(worker))
-    result['command'] = results.command('benchmarks.model', arguments)
+    result['command'] = flags.command('benchmarks.model', arguments)
     sections = model_tables.sections(result)
     print('\n\n'.join(sections.values()))
     results.write_json(options.output, result)

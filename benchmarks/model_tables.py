@@ -77,7 +77,7 @@ def _layers(kind: str, measured: Mapping[str, Any]) -> str:
     header = ['', 'ms (IQR)', 'compilation, s', 'memory, MiB', 'official / ours']
     rows = [_layer_row(measured, label) for label in measured['operations']]
     notes = [f'{name}: {why}' for name, why in measured['missing'].items()]
-    if measured['ratios']:
+    if kind == 'block' and measured['ratios']:
         notes.append(OFFICIAL_NOTE)
     return '\n\n'.join([title, table(header, rows), *notes])
 

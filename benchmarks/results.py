@@ -5,10 +5,8 @@ to the command that writes it: `replace_section` changes what is between and not
 else.
 """
 
-import argparse
 import json
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -73,32 +71,6 @@ def replace_section(name: str, text: str, *, path: pathlib.Path = PATH) -> None:
         )
     before, after = old.split(begin)[0], old.split(end)[1]
     path.write_text(f'{before}{begin}\n{text.strip()}\n{end}{after}')
-
-
-def command(module: str, arguments: Sequence[str]) -> str:
-    """A command line as anybody could give it: where folders were is of no interest."""
-    line = ' '.join([f'python -m {module}', *arguments])
-    line = re.sub(r'--(official|workdir)[= ]\S+', r'--\1=PATH', line)
-    return re.sub(r' --output[= ]\S+', '', line)
-
-
-def integers(text: str) -> tuple[int, ...]:
-    """Of a flag: `'16,64'`."""
-    return tuple(map(int, text.split(',')))
-
-
-def checkout(text: str) -> pathlib.Path:
-    """Of the flag --official: a checkout of google-research/spherical-cnn.
-
-    Raises:
-      argparse.ArgumentTypeError: If it is none.
-    """
-    path = pathlib.Path(text).resolve()
-    if not (path / 'spherical_cnn' / 'layers.py').exists():
-        raise argparse.ArgumentTypeError(
-            f'expected a checkout with spherical_cnn/layers.py, got {path}'
-        )
-    return path
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from benchmarks import harness, machine, results, timing, transform_tables
+from benchmarks import flags, harness, machine, results, timing, transform_tables
 from benchmarks.cases import Case, grid_values, least_flops
 from benchmarks.transform_tables import SELF
 
@@ -239,7 +239,7 @@ def parse(command_line: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        '--official', type=results.checkout, help='checkout of spherical-cnn'
+        '--official', type=flags.checkout, help='checkout of spherical-cnn'
     )
     parser.add_argument(
         '--peers', type=_names, default=PEERS, help=f'of {",".join(PEERS)}'
@@ -249,7 +249,7 @@ def parse(command_line: Sequence[str]) -> argparse.Namespace:
     which.add_argument('--targets', action='store_true', help='what targets are about')
     parser.add_argument('--sizes', type=_sizes, help='e.g. 64x64,128x256')
     parser.add_argument(
-        '--channels', type=results.integers, help='fields per spin: 16,64'
+        '--channels', type=flags.integers, help='fields per spin: 16,64'
     )
     parser.add_argument('--spins', type=_spins, help='e.g. 0,1,01')
     parser.add_argument('--rounds', type=int, help=f'default {ROUNDS}')
@@ -268,7 +268,7 @@ def parse(command_line: Sequence[str]) -> argparse.Namespace:
         parser.error(f'expected --peers of {PEERS}, got {sorted(unknown)}')
     arguments.rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     arguments.cases = _cases(arguments)
-    arguments.command = results.command('benchmarks.transforms', command_line)
+    arguments.command = flags.command('benchmarks.transforms', command_line)
     return arguments
 
 

@@ -125,25 +125,24 @@ def channel_product(
         multiplies float32 with fewer bits (TF32 on GPUs, bfloat16 on TPUs) unless
         JAX_DEFAULT_MATMUL_PRECISION=highest.
     """
-    return jnp.einsum(
-        subscripts,
-        _rounded(values, dtype),
-        _rounded(kernel, dtype),
-        preferred_element_type=values.dtype,
-    )
+    return _channel_product_forward(subscripts, values, kernel, dtype)[0]
 
 
 def _channel_product_forward(subscripts, values, kernel, dtype):
-    return channel_product(subscripts, values, kernel, dtype), (values, kernel)
+    factors = _rounded(values, dtype), _rounded(kernel, dtype)
+    product = jnp.einsum(subscripts, *factors, preferred_element_type=values.dtype)
+    return product, factors
 
 
 def _channel_product_backward(subscripts, dtype, factors, slope):
     values, kernel = factors
     places, result = subscripts.split('->')
     of_values, of_kernel = places.split(',')
+    product = functools.partial(jnp.einsum, preferred_element_type=slope.dtype)
+    slope = _rounded(slope, dtype)
     return (
-        channel_product(f'{result},{of_kernel}->{of_values}', slope, kernel, dtype),
-        channel_product(f'{of_values},{result}->{of_kernel}', values, slope, dtype),
+        product(f'{result},{of_kernel}->{of_values}', slope, kernel),
+        product(f'{of_values},{result}->{of_kernel}', values, slope),
     )
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from benchmarks import results
+from benchmarks import flags, results
 
 PAGE = """# Title
 <!-- one: begin -->
@@ -57,7 +57,7 @@ def test_the_page_of_the_repository_has_a_section_for_each_command():
 @pytest.mark.parametrize('official', [['--official=/a/b'], ['--official', '/a/b']])
 def test_a_command_is_kept_without_its_folders(official):
     arguments = ['--quick', *official, '--workdir=/c', '--output=/d', '--write']
-    command = results.command('benchmarks.model', arguments)
+    command = flags.command('benchmarks.model', arguments)
     assert command == (
         'python -m benchmarks.model --quick --official=PATH --workdir=PATH --write'
     )
