@@ -8,10 +8,14 @@ from setuptools import find_packages, setup
 # writing. Upper bounds stop packages that break their API between release lines.
 CORE = [
     'absl-py>=2.1',
+    'cachetools>=5.5',
+    'cf-units>=3.3',
     'dinosaur-dycore>=1.2.1,<2',
+    'filelock>=3.16',
     'flax>=0.12,<0.13',
     'gcsfs>=2025.3',
     'jax>=0.10,<0.13',
+    'jinja2>=3.1',
     'matplotlib>=3.9',
     'ml_collections>=1.1,<2',
     'netCDF4>=1.7',
@@ -20,6 +24,7 @@ CORE = [
     'optax>=0.2.8,<0.3',
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
+    'pydantic>=2.10,<3',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -41,7 +46,7 @@ BENCHMARKS = [
     'spherical==1.1.4',
     'sympy>=1.13',
 ]
-LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12']
+LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12', 'types-cachetools']
 EXTRAS = {
     'test': TEST,
     'lint': LINT,
@@ -63,7 +68,7 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
-    packages=find_packages(include=['sphere_ops*', 'weather*']),
+    packages=find_packages(include=['learning*', 'sphere_ops*', 'weather*']),
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -11,7 +11,7 @@ Examples:
 
 from absl import flags
 
-from weather import command_line
+from learning import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory, made by train.py.')
 _STORE = flags.DEFINE_string('store', None, 'Atmosphere, a Zarr store.')

@@ -10,7 +10,7 @@ Example:
 from absl import flags
 from ml_collections import config_flags
 
-from weather import command_line
+from learning import command_line
 
 _CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Experiment, a file in configs/; keys as --config.data.store=PATH.'

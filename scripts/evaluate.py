@@ -9,7 +9,7 @@ Example:
 
 from absl import flags
 
-from weather import command_line
+from learning import command_line
 
 _FORECAST = flags.DEFINE_string('forecast', None, 'Forecasts.', required=True)
 _TRUTH = flags.DEFINE_string('truth', None, 'Truth, a Zarr store.', required=True)

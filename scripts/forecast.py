@@ -11,7 +11,7 @@ netCDF files, one per start.
 
 from absl import flags
 
-from weather import command_line
+from learning import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
 _OUTPUT = flags.DEFINE_string(

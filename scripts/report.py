@@ -10,7 +10,7 @@ Needs WORKDIR/scores.csv (scripts/evaluate.py) and WORKDIR/forecasts
 
 from absl import flags
 
-from weather import command_line
+from learning import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
 _FORECAST = flags.DEFINE_string(

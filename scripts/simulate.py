@@ -10,7 +10,7 @@ Example:
 
 from absl import flags
 
-from weather import command_line
+from learning import command_line
 
 _OUTPUT = flags.DEFINE_string('output', None, 'Path of the store.', required=True)
 _DAYS = flags.DEFINE_integer('days', 730, 'Days kept.', lower_bound=1)

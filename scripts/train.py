@@ -11,7 +11,7 @@ Any key of the config can be set on the command line:
 from absl import flags
 from ml_collections import config_flags
 
-from weather import command_line
+from learning import command_line
 
 _CONFIG = config_flags.DEFINE_config_file('config', None, 'Experiment, configs/*.py.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)

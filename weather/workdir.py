@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import pathlib
 
+from learning.files import replacing
 from weather.experiment import Experiment, differences
-from weather.files import replacing
 
 
 class WorkdirError(ValueError):

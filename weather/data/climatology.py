@@ -28,7 +28,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from weather.provenance import code_version
+from learning.provenance import code_version
 
 DAYS_OF_YEAR = np.arange(1, 367)
 DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')

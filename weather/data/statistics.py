@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
+from learning.files import replacing
+from learning.provenance import code_version
 from sphere_ops.grid import LatLonGrid
 from weather.data.times import common_timestep
-from weather.files import replacing
-from weather.provenance import code_version
 from weather.variables import Channel, ChannelIndex
 
 _LOGGER = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.files import replacing
 from weather.evaluation import metrics, pairing, sources
-from weather.files import replacing
 from weather.variables import WIND_PAIRS
 
 _LOGGER = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.files import replacing
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
 from weather.evaluation import field_sections, page, score_sections, sources
 from weather.evaluation.summary import Summary, read_scores
-from weather.files import replacing
 from weather.workdir import Workdir
 
 _HOUR = np.timedelta64(1, 'h')

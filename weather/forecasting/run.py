@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from weather import provenance
-from weather.checkpoint import Checkpoints
+from learning import provenance
+from learning.checkpoint import Checkpoints
 from weather.data.forcings import POSITIONS
 from weather.data.normalizer import Normalizer
 from weather.experiment import Experiment

@@ -13,7 +13,7 @@ from typing import Self
 import tensorboardX
 from tqdm import tqdm
 
-from weather.files import replacing
+from learning.files import replacing
 from weather.workdir import Workdir
 
 COLUMNS = ('update', 'num_steps', 'name', 'value')

@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from weather import provenance
-from weather.checkpoint import Checkpoints
+from learning import provenance
+from learning.checkpoint import Checkpoints
+from learning.files import replacing
 from weather.data.forcings import POSITIONS, clock, static_fields
 from weather.data.loader import GIGABYTE, Batch, Loader
 from weather.data.normalizer import Normalizer
@@ -26,7 +27,6 @@ from weather.data.statistics import (
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex, invalid_times
 from weather.experiment import Experiment
-from weather.files import replacing
 from weather.model.forecast_model import ForecastModel
 from weather.model.loss import channel_weights
 from weather.training.metrics import MetricsWriter, Stopwatch

@@ -11,8 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from learning.checkpoint import Checkpoints
 from tests.weather import tiny
-from weather.checkpoint import Checkpoints
 from weather.forecasting.run import load_run
 from weather.training.trainer import train
 from weather.training.update import init_train_state, learning_rate_schedule

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 
-from weather import provenance
+from learning import provenance
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from weather.files import replacing
+from learning.files import replacing
 
 
 def test_the_file_is_there_at_the_end_and_nothing_else(tmp_path):

@@ -1,0 +1,1 @@
+"""What every training needs and that knows no subject: files, loops, checkpoints."""

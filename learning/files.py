@@ -1,0 +1,307 @@
+"""Files and folders that appear whole, and the one rule of what may be replaced.
+
+Everything is written under a hidden name beside its own and renamed when it is whole:
+what was there stays until then, and stays for good where the writing fails. `Output` is
+the rule for what a command is told to write: it replaces only what this project wrote
+there before, of the very same kind, and only when asked to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator
+
+Path = str | os.PathLike[str]
+
+# How files say what they are: a root attribute of a Zarr store, a global attribute of a
+# netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
+# it, has a JSON file beside it (`sidecar`).
+MARK = 'spherecast_kind'
+_ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup')
+_META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
+# Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
+_HOST = re.sub(r'\W', '_', platform.node()) or 'host'
+_HIDDEN = re.compile(
+    rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
+)
+
+
+class OutputError(FileExistsError):
+    """A place that a command must not write to; says what is there instead."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a command writes.
+
+    Attributes:
+      name: the mark that such things carry.
+      words: its name in messages, with its article.
+      is_legacy: recognises one that the first version wrote, which carries no mark.
+    """
+
+    name: str
+    words: str
+    is_legacy: Callable[[pathlib.Path], bool] = lambda path: False
+
+    def wrote(self, path: pathlib.Path) -> bool:
+        """Whether what stands at `path` is of this kind, and this project's."""
+        mark = read_mark(path)
+        return mark == self.name if mark else self.is_legacy(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """A place that a command is told to write to.
+
+    Attributes:
+      path: file or folder.
+      kind: what will stand there.
+      overwrite: whether one of the same kind may be replaced.
+      sources: what the command reads; never replaced, nor a folder that holds one.
+    """
+
+    path: Path
+    kind: Kind
+    overwrite: bool = False
+    sources: tuple[Path, ...] = ()
+
+    def check(self) -> None:
+        """Finds out, before any work is done, whether the place may be written to.
+
+        Raises:
+          OutputError: something is there that must stay; says what, and what to do.
+        """
+        path = _local(self.path)
+        _check_sources(path, self.sources)
+        clear_leftovers(path.parent)
+        if not path.exists() or _is_empty_folder(path):
+            _check_parents(path)
+            return
+        if not self.kind.wrote(path):
+            raise OutputError(
+                f'expected nothing, or {self.kind.words} of this project, at {path}; '
+                f'found {_describe(path)}, which stays as it is: choose another path'
+            )
+        if not self.overwrite:
+            raise OutputError(
+                f'{path} exists ({self.kind.words}): say --overwrite to replace it '
+                '(overwrite=True), or choose another path'
+            )
+
+    @contextlib.contextmanager
+    def replacing(self) -> Iterator[pathlib.Path]:
+        """Yields a temporary name to write to, which gets its own at the end.
+
+        Raises:
+          OutputError: as `check`, which is asked again.
+        """
+        self.check()
+        with replacing(self.path) as temporary:
+            yield temporary
+            # Somebody may have written there in the meantime.
+            self.check()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary name, of a file or a folder, which becomes `path` at the end.
+
+    When an exception passes, what was written is removed and `path` stays as it was.
+    Missing folders are made. Nothing is asked: for a run directory's own files.
+    """
+    target = _local(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_name(target)
+    try:
+        yield temporary
+        put_in_place(temporary, target)
+    finally:
+        remove(temporary)
+
+
+def temporary_name(path: Path) -> pathlib.Path:
+    """Returns the hidden name beside `path` that this process writes under."""
+    return _hidden(_local(path), 'tmp')
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Renames `temporary`, now whole, to `path`; what was there goes only then."""
+    temporary, path = pathlib.Path(temporary), _local(path)
+    if not path.is_dir():
+        os.replace(temporary, path)
+        return
+    # No system call swaps folders everywhere: the old one steps aside for a moment, and
+    # `clear_leftovers` puts it back where a process died in that moment.
+    aside = _hidden(path, 'old')
+    os.rename(path, aside)
+    try:
+        os.rename(temporary, path)
+    except BaseException:
+        os.rename(aside, path)
+        raise
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    path = pathlib.Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Removes what dead processes of this machine left unfinished in a folder."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        return
+    for entry in list(folder.iterdir()):
+        match = _HIDDEN.fullmatch(entry.name)
+        if match is None or _is_alive(int(match['process'])):
+            continue
+        home = folder / match['name']
+        if match['what'] == 'old' and not home.exists():
+            os.rename(entry, home)
+        else:
+            remove(entry)
+
+
+def sidecar(path: Path) -> pathlib.Path:
+    """The JSON file that says where a CSV comes from: NAME.provenance.json."""
+    return pathlib.Path(path).with_suffix('.provenance.json')
+
+
+def read_mark(path: Path) -> str | None:
+    """What a file or folder says it is; None for what carries no mark.
+
+    Never raises for what stands there: a damaged or foreign thing carries no mark.
+    """
+    path = pathlib.Path(path)
+    try:
+        found = _mark(path)
+    # Foreign bytes under a known suffix: every library has its own errors for them.
+    except Exception:
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _mark(path: pathlib.Path) -> object:
+    if path.is_dir():
+        return _zarr_attributes(path).get(MARK)
+    if path.suffix == '.csv':
+        path = sidecar(path)
+    if path.suffix == '.json':
+        return json.loads(path.read_text('utf-8')).get(MARK)
+    if path.suffix == '.nc':
+        return netcdf_attributes(path).get(MARK)
+    match = _META.search(path.read_bytes()[:4096].decode('utf-8', 'replace'))
+    return match[1] if match else None
+
+
+def _zarr_attributes(path: pathlib.Path) -> dict[str, object]:
+    """Root attributes of a Zarr store of either version, without opening it."""
+    version_3 = path / 'zarr.json'
+    if version_3.exists():
+        return json.loads(version_3.read_text('utf-8')).get('attributes', {})
+    return json.loads((path / '.zattrs').read_text('utf-8'))
+
+
+def read_attributes(path: Path) -> dict[str, object]:
+    """Global attributes of a Zarr store or netCDF file; empty where there are none."""
+    path = pathlib.Path(path)
+    try:
+        return _zarr_attributes(path) if path.is_dir() else netcdf_attributes(path)
+    # As in `read_mark`.
+    except Exception:
+        return {}
+
+
+def netcdf_attributes(path: pathlib.Path) -> dict[str, object]:
+    """Global attributes of a netCDF file."""
+    import netCDF4  # Late: most files that are looked at are none.
+
+    with netCDF4.Dataset(path) as file:
+        return {name: file.getncattr(name) for name in file.ncattrs()}
+
+
+def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
+    for source in sources:
+        if '://' in os.fspath(source):
+            continue
+        resolved = pathlib.Path(source).expanduser().resolve()
+        if path == resolved:
+            raise OutputError(f'{path} is what is read: choose another path to write')
+        if path in resolved.parents:
+            raise OutputError(
+                f'{path} holds {resolved}, which is read: choose a path of its own for '
+                'what is written'
+            )
+        if resolved in path.parents and is_zarr(resolved):
+            raise OutputError(
+                f'{path} lies inside of the store {resolved}, which is read: choose a '
+                'path outside of it'
+            )
+
+
+def is_zarr(path: pathlib.Path) -> bool:
+    """Whether a folder is a Zarr store or group."""
+    return any((path / name).exists() for name in _ZARR_METADATA)
+
+
+def _check_parents(path: pathlib.Path) -> None:
+    for parent in path.parents:
+        if parent.is_dir():
+            return
+        if parent.exists():
+            raise OutputError(
+                f'expected a folder at {parent}, found a file: nothing can be written '
+                f'to {path}; choose another path'
+            )
+
+
+def _describe(path: pathlib.Path) -> str:
+    mark = read_mark(path)
+    if mark:
+        return f'a file of this project of another kind, {mark!r}'
+    if not path.is_dir():
+        return 'another file'
+    if is_zarr(path):
+        return 'another Zarr store'
+    return f'a folder with {len(list(path.iterdir()))} entries'
+
+
+def _is_empty_folder(path: pathlib.Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _local(path: Path) -> pathlib.Path:
+    """The path itself where it is a link: a link stays, its target is replaced."""
+    if '://' in os.fspath(path):
+        raise OutputError(
+            f'{os.fspath(path)}: expected a local path, because a bucket cannot rename '
+            'what is finished; write locally and copy it'
+        )
+    return pathlib.Path(path).expanduser().resolve()
+
+
+def _hidden(path: pathlib.Path, what: str) -> pathlib.Path:
+    return path.with_name(f'.{path.name}.{_HOST}-{os.getpid()}.{what}')
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

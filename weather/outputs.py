@@ -1,0 +1,55 @@
+"""The kinds of things that commands write, and how the first version's look."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+from learning.files import Kind, read_attributes
+
+# Version 0.1 put no marks; these are what its files say of themselves. Its scores and
+# reports are recognised by how they begin.
+_SCORES_BEGIN = b'model,variable,level,region,lead_time_hours,metric,value'
+_REPORT_BEGINS = b'<title>Forecast report'
+
+
+def _says(**expected: str) -> Callable[[pathlib.Path], bool]:
+    """Whether the attributes of a store or netCDF file begin as expected."""
+
+    def test(path: pathlib.Path) -> bool:
+        found = read_attributes(path)
+        return all(
+            name in found and str(found[name]).startswith(begin)
+            for name, begin in expected.items()
+        )
+
+    return test
+
+
+def _holds(expected: bytes) -> Callable[[pathlib.Path], bool]:
+    def test(path: pathlib.Path) -> bool:
+        if not path.is_file():
+            return False
+        with path.open('rb') as file:
+            return expected in file.read(2048)
+
+    return test
+
+
+_ANY_FORECAST = _says(source='spherecast', history='', title='Forecasts of spherecast')
+
+STATISTICS = Kind(
+    'statistics',
+    'statistics of an atmosphere',
+    _says(title='Statistics of an atmosphere', source='spherecast'),
+)
+CLIMATOLOGY = Kind(
+    'climatology',
+    'a climatology',
+    _says(title='Climatology by day', software='spherecast'),
+)
+SCORES = Kind('scores', 'a table of scores', _holds(_SCORES_BEGIN))
+REPORT = Kind('report', 'a report', _holds(_REPORT_BEGINS))
+FORECAST = Kind('forecast', 'a forecast', _ANY_FORECAST)
+FORECASTS = Kind('forecasts', 'a store of forecasts', _ANY_FORECAST)
+PLANET = Kind('planet', 'a simulated planet', _says(simulation_planet_version=''))
