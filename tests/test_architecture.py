@@ -22,6 +22,7 @@ FLOORS = (
     ('learning.schema',),
     ('learning',),
     ('weather.variables', 'weather.outputs'),
+    ('weather.config_types',),
     ('weather.experiment',),
     ('weather.workdir',),
     ('weather.data',),

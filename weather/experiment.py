@@ -9,11 +9,9 @@ marked `MACHINE` never changes, because digests leave defaults out.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from learning.problems import did_you_mean
@@ -30,82 +28,27 @@ from learning.schema import (
     differences,
 )
 from sphere_ops.grid import LatLonGrid
+from weather.config_types import (
+    Curriculum,
+    Definitions,
+    Fraction,
+    Gigabytes,
+    Levels,
+    Period,
+    Statics,
+    Weight,
+    Window,
+)
 from weather.variables import (
     STORED_STATICS,
     VARIABLES,
     WEATHERBENCH_LEVELS,
     ChannelIndex,
+    get_variable,
 )
 
 __all__ = ['ConfigError', 'Experiment', 'differences']
 
-_DATE = re.compile(r'(\d{4})(-\d\d(-\d\d([T ]\d\d(:\d\d){0,2})?)?)?')
-
-
-def _date(value: str) -> str:
-    """Refuses what is no date of the calendar, such as 2003-02-30."""
-    try:
-        if not _DATE.fullmatch(value):
-            raise ValueError(value)
-        np.datetime64(value)
-    except ValueError:
-        raise ValueError(f'must be a date such as 2003-01-31, got {value!r}') from None
-    return value
-
-
-def _period(dates: tuple[str, str]) -> tuple[str, str]:
-    first, last = dates
-    # Dates may be shortened, and 2001 as the last one means all of 2001.
-    if first[: len(last)] > last[: len(first)]:
-        raise ValueError(
-            f'must be the first and the last date, got {first!r} after {last!r}'
-        )
-    return dates
-
-
-def _variables(levels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    if not levels:
-        raise ValueError('must hold a variable')
-    try:
-        ChannelIndex(levels)
-    except ValueError as error:
-        raise ValueError(f'is impossible: {error}') from None
-    return levels
-
-
-def _statics(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in STORED_STATICS:
-            raise ValueError(
-                f'has unknown field {name!r}{did_you_mean(name, STORED_STATICS)}; it '
-                f'may have {", ".join(STORED_STATICS)}'
-            )
-    return names
-
-
-def _curriculum(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    first_updates = [first for first, _ in pairs]
-    if first_updates[:1] != [0]:
-        raise ValueError(
-            'must be pairs (first update, rollout steps), the first at update 0, got '
-            f'{pairs}'
-        )
-    if sorted(set(first_updates)) != first_updates:
-        raise ValueError(f'must ascend in updates, got {pairs}')
-    return pairs
-
-
-def _odd(days: int) -> int:
-    if days % 2 == 0:
-        raise ValueError(f'must be odd, got {days}')
-    return days
-
-
-Date = Annotated[str, AfterValidator(_date)]
-Period = Annotated[tuple[Date, Date], AfterValidator(_period)]
-Gigabytes = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, lt=1)]
-Weight = Annotated[Number, Field(ge=0)]
 _UPPER_AIR = (
     'geopotential',
     'specific_humidity',
@@ -123,8 +66,11 @@ class Data(Group):
       store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
         science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
-      variables: levels in hPa of every variable of the state; none for a surface
-        variable. The order of channels is that of `weather.variables.VARIABLES`.
+      definitions: variables that the table of `weather.variables` lacks, by name.
+      variables: levels in hPa of every variable; none for a surface variable. The order
+        of channels is that of `weather.variables.VARIABLES`.
+      roles: of variables that are not what the table says: `'both'` are read and
+        forecast, `'input'` only read, `'output'` only forecast.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
       cache_gb: memory for decoded fields that may be read again.
@@ -138,10 +84,10 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
-    variables: Annotated[dict[str, tuple[Integer, ...]], AfterValidator(_variables)] = (
-        dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
-    )
-    statics: Annotated[tuple[str, ...], AfterValidator(_statics)] = STORED_STATICS
+    definitions: Definitions = {}  # Before `variables`, which may name them.
+    variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
+    roles: dict[str, Literal['both', 'input', 'output']] = {}
+    statics: Statics = STORED_STATICS
     train: Period
     validation: Period
     test: Period
@@ -150,12 +96,39 @@ class Data(Group):
     num_threads: Annotated[Count, MACHINE] = 2
     preparation: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
 
+    @model_validator(mode='after')
+    def _check_roles(self) -> Data:
+        for name in self.roles:
+            if name not in self.variables:
+                raise ValueError(
+                    f'has a role for {name!r}, which variables lacks'
+                    f'{did_you_mean(name, self.variables)}'
+                )
+        try:
+            num_channels, _ = len(self.channels), len(self.inputs)
+        except ValueError as error:  # Two components of a wind with different roles.
+            raise ValueError(f'is impossible: {error}') from None
+        if not num_channels:
+            raise ValueError('has no variable that is forecast')
+        return self
+
     @property
     def channels(self) -> ChannelIndex:
-        """The channels of a state, in the order of `VARIABLES`."""
+        """The channels of a state: what is forecast, in the order of `VARIABLES`."""
+        outputs = self._levels('output')
+        return ChannelIndex(self._levels('both', 'output'), outputs)
+
+    @property
+    def inputs(self) -> ChannelIndex:
+        """The fields of the store that a step reads and does not forecast."""
+        return ChannelIndex(self._levels('input'))
+
+    def _levels(self, *roles: str) -> dict[str, tuple[int, ...]]:
+        """Levels of the variables of some roles, in the order of `VARIABLES`."""
         rank = {name: i for i, name in enumerate(VARIABLES)}
         names = sorted(self.variables, key=lambda name: rank[name])
-        return ChannelIndex({name: self.variables[name] for name in names})
+        role = {name: self.roles.get(name, get_variable(name).role) for name in names}
+        return {name: self.variables[name] for name in names if role[name] in roles}
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -239,9 +212,7 @@ class Training(Group):
     seed: Annotated[Integer, Field(ge=0)] = 0
     num_updates: Annotated[Count, EXTENDABLE]
     batch_size: Count = 32
-    curriculum: Annotated[
-        tuple[tuple[Integer, Count], ...], AfterValidator(_curriculum)
-    ] = ((0, 1),)
+    curriculum: Curriculum = ((0, 1),)
     learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
     warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
     beta2: Fraction = 0.98
@@ -291,7 +262,7 @@ class Climatology(Group):
         WeatherBench 2 uses 61.
     """
 
-    window_days: Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)] = 61
+    window_days: Window = 61
 
 
 def _to_format_2(entries: dict[str, Any]) -> dict[str, Any]:
