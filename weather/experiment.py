@@ -12,9 +12,13 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
-from learning.problems import did_you_mean
 from learning.schema import (
     EXTENDABLE,
     MACHINE,
@@ -27,24 +31,25 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.config_types import (
+from weather.entries import (
     Curriculum,
-    Definitions,
     Fraction,
     Gigabytes,
     Levels,
     Period,
     Statics,
     Weight,
-    Window,
+    WindowDays,
 )
 from weather.variables import (
-    STORED_STATICS,
     VARIABLES,
     WEATHERBENCH_LEVELS,
     ChannelIndex,
+    Variable,
     get_variable,
+    register,
 )
 
 __all__ = ['ConfigError', 'Experiment', 'differences']
@@ -59,6 +64,25 @@ _UPPER_AIR = (
 )
 
 
+class Definition(Group):
+    """A variable that the project's table lacks; see `weather.variables.Variable`."""
+
+    short_name: str
+    units: str
+    standard_name: str
+    plausible: tuple[Number, Number]
+    role: Literal['both', 'input', 'output', 'static'] = 'both'
+    northward: str | None = None
+    vector: str | None = None
+
+
+def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:
+    """Makes them known, before other keys speak of them."""
+    for name, definition in found.items():
+        register(Variable(name, **definition.model_dump()))
+    return found
+
+
 class Data(Group):
     """Where the atmosphere is and which part of it is used for what.
 
@@ -66,11 +90,12 @@ class Data(Group):
       store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
         science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
-      definitions: variables that the table of `weather.variables` lacks, by name.
-      variables: levels in hPa of every variable; none for a surface variable. The order
-        of channels is that of `weather.variables.VARIABLES`.
-      roles: of variables that are not what the table says: `'both'` are read and
-        forecast, `'input'` only read, `'output'` only forecast.
+      definitions: variables that the project's table lacks, by name.
+      variables: levels in hPa of every variable that is read or forecast; none for a
+        surface variable. Channels are in the order of `weather.variables.VARIABLES`.
+      roles: what the model does with a variable, where it is not what the table says:
+        `'both'` reads and forecasts it, `'input'` only reads it, from the store at the
+        valid time of each step, `'output'` only forecasts it.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
       cache_gb: memory for decoded fields that may be read again.
@@ -84,10 +109,13 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
-    definitions: Definitions = {}  # Before `variables`, which may name them.
+    definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
     roles: dict[str, Literal['both', 'input', 'output']] = {}
-    statics: Statics = STORED_STATICS
+    statics: Statics = (
+        'geopotential_at_surface',
+        'land_sea_mask',
+    )
     train: Period
     validation: Period
     test: Period
@@ -96,39 +124,32 @@ class Data(Group):
     num_threads: Annotated[Count, MACHINE] = 2
     preparation: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
 
-    @model_validator(mode='after')
-    def _check_roles(self) -> Data:
-        for name in self.roles:
-            if name not in self.variables:
-                raise ValueError(
-                    f'has a role for {name!r}, which variables lacks'
-                    f'{did_you_mean(name, self.variables)}'
-                )
-        try:
-            num_channels, _ = len(self.channels), len(self.inputs)
-        except ValueError as error:  # Two components of a wind with different roles.
-            raise ValueError(f'is impossible: {error}') from None
-        if not num_channels:
-            raise ValueError('has no variable that is forecast')
-        return self
-
     @property
     def channels(self) -> ChannelIndex:
-        """The channels of a state: what is forecast, in the order of `VARIABLES`."""
-        outputs = self._levels('output')
-        return ChannelIndex(self._levels('both', 'output'), outputs)
+        """The channels of a state: what is forecast."""
+        levels = self._levels('both', 'output')
+        return ChannelIndex(levels, outputs=self._levels('output'))
 
     @property
     def inputs(self) -> ChannelIndex:
         """The fields of the store that a step reads and does not forecast."""
         return ChannelIndex(self._levels('input'))
 
-    def _levels(self, *roles: str) -> dict[str, tuple[int, ...]]:
-        """Levels of the variables of some roles, in the order of `VARIABLES`."""
+    @property
+    def stored(self) -> ChannelIndex:
+        """All fields that training reads from the store, statics apart."""
+        return ChannelIndex(self._levels('both', 'output', 'input'))
+
+    def role(self, name: str) -> str:
+        """What the model does with one of the variables."""
+        return self.roles.get(name, get_variable(name).role)
+
+    def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
         rank = {name: i for i, name in enumerate(VARIABLES)}
         names = sorted(self.variables, key=lambda name: rank[name])
-        role = {name: self.roles.get(name, get_variable(name).role) for name in names}
-        return {name: self.variables[name] for name in names if role[name] in roles}
+        return {
+            name: self.variables[name] for name in names if self.role(name) in roles
+        }
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -262,7 +283,7 @@ class Climatology(Group):
         WeatherBench 2 uses 61.
     """
 
-    window_days: Window = 61
+    window_days: WindowDays = 61
 
 
 def _to_format_2(entries: dict[str, Any]) -> dict[str, Any]:
@@ -311,7 +332,25 @@ class Experiment(Config):
     @model_validator(mode='after')
     def _check_names(self) -> Experiment:
         """Checks the entries that refer to variables and levels by name."""
-        channels, loss = self.data.channels, self.loss
+        data, loss = self.data, self.loss
+        for name in data.roles:
+            if name not in data.variables:
+                raise ValueError(
+                    f'config.data.roles has {name!r}, which data.variables lacks'
+                    f'{did_you_mean(name, data.variables)}'
+                )
+        for name in data.variables:
+            if data.role(name) == 'static':
+                raise ValueError(
+                    f'config.data.variables has {name!r}, which never changes: it '
+                    'belongs to data.statics'
+                )
+        channels = data.channels
+        if not len(channels.prognostic):
+            raise ValueError(
+                'config.data.variables must hold a variable that is read and forecast, '
+                f'got {", ".join(data.variables)} with other roles'
+            )
         for name in loss.variable_weights:
             if name not in channels.variables:
                 raise ValueError(

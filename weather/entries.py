@@ -1,19 +1,16 @@
-"""Types of an experiment's values that more than their type must hold for.
-
-A validator's message goes on where the key ends: `config.data.train must be ...`.
-"""
+"""Types of a config's entries: what a date, a period or a level may be."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator, Field
 
-from learning.problems import did_you_mean
-from learning.schema import Count, Group, Integer, Number
-from weather.variables import ChannelIndex, Variable, register, stored_statics
+from learning.schema import Count, Integer, Number
+from learning.spelling import did_you_mean
+from weather.variables import ChannelIndex, stored_statics
 
 _DATE = re.compile(r'(\d{4})(-\d\d(-\d\d([T ]\d\d(:\d\d){0,2})?)?)?')
 
@@ -42,8 +39,6 @@ def _period(dates: tuple[str, str]) -> tuple[str, str]:
 def _variables(levels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     if not levels:
         raise ValueError('must hold a variable')
-    for name in set(levels) & set(stored_statics()):
-        raise ValueError(f'has {name}, which never changes: data.statics is its place')
     try:
         ChannelIndex(levels)
     except ValueError as error:
@@ -52,11 +47,12 @@ def _variables(levels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]
 
 
 def _statics(names: tuple[str, ...]) -> tuple[str, ...]:
+    known = stored_statics()
     for name in names:
-        if name not in stored_statics():
+        if name not in known:
             raise ValueError(
-                f'has unknown field {name!r}{did_you_mean(name, stored_statics())}; it '
-                f'may have {", ".join(stored_statics())}'
+                f'has unknown field {name!r}{did_you_mean(name, known)}; it may have '
+                f'{", ".join(known)}'
             )
     return names
 
@@ -79,31 +75,17 @@ def _odd(days: int) -> int:
     return days
 
 
-class Definition(Group):
-    """A variable that the table lacks; see `weather.variables.Variable`."""
-
-    short_name: str
-    units: str
-    standard_name: str
-    plausible: tuple[Number, Number]
-    role: Literal['both', 'input', 'output', 'static'] = 'both'
-    northward: str | None = None
-    vector: str | None = None
-
-
-def _register(definitions: dict[str, Definition]) -> dict[str, Definition]:
-    for name, definition in definitions.items():
-        register(Variable(name=name, **definition.model_dump()))
-    return definitions
-
-
 Date = Annotated[str, AfterValidator(_date)]
 Period = Annotated[tuple[Date, Date], AfterValidator(_period)]
+# 500.0 is written 500, so that a level has one spelling.
+Level = Annotated[
+    Annotated[Integer, Field(gt=0)] | Annotated[Number, Field(gt=0)],
+    Field(union_mode='left_to_right'),
+]
 Gigabytes = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Weight = Annotated[Number, Field(ge=0)]
-Levels = Annotated[dict[str, tuple[Integer, ...]], AfterValidator(_variables)]
-Definitions = Annotated[dict[str, Definition], AfterValidator(_register)]
+Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]
 Curriculum = Annotated[tuple[tuple[Integer, Count], ...], AfterValidator(_curriculum)]
-Window = Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)]
+WindowDays = Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)]
