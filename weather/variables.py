@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +104,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f', did you mean {nearest[0]!r}?' if nearest else ''
 
 
+def as_level(level: float) -> Any:
+    """Returns a level in hPa: an int where it is whole (500), else a float (0.4)."""
+    return int(level) if level == int(level) else float(level)
+
+
 class Channel(NamedTuple):
     """One horizontal field of a state: a variable, at a level (hPa) or at none."""
 
@@ -121,7 +126,7 @@ class ChannelIndex:
     `channels['2m_temperature', None]` that of a surface variable.
     """
 
-    def __init__(self, levels: Mapping[str, Sequence[int]]):
+    def __init__(self, levels: Mapping[str, Sequence[float]]):
         """Builds the index.
 
         Args:
@@ -133,7 +138,7 @@ class ChannelIndex:
             without the other at the same levels.
         """
         self.levels: dict[str, tuple[int, ...]] = {
-            get_variable(name).name: tuple(int(level) for level in of_variable)
+            get_variable(name).name: tuple(as_level(level) for level in of_variable)
             for name, of_variable in levels.items()
         }
         for name, of_variable in self.levels.items():
