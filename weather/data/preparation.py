@@ -2,9 +2,8 @@
 
 Statistics and the search for missing values read a period through from end to end. Both
 are made in one pass, kept under a key of the data themselves (`identity.fingerprint`),
-the period, the channels and the step, and found again by whoever asks for the same. The
-folder is `config.data.preparation`, or that of the environment variable
-SPHERECAST_PREPARATION, or `~/.cache/spherecast`; it may be deleted at any time.
+the period, the channels and the step (`shelf`), and found again by whoever asks for the
+same.
 
 A run directory has copies, for the record: statistics.nc and invalid_times.json.
 """
@@ -14,10 +13,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-import hashlib
 import json
 import logging
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,6 +25,7 @@ import xarray
 from learning.files import MARK, remove, replacing
 from learning.provenance import code_version
 from weather.data.identity import fingerprint
+from weather.data.shelf import KEY, digest, keeping, preparation_folder
 from weather.data.statistics import (
     DamagedError,
     Scan,
@@ -45,11 +43,6 @@ from weather.workdir import Workdir
 _LOGGER = logging.getLogger(__name__)
 _Value = TypeVar('_Value')
 
-# Part of every key: raise it when statistics come out otherwise from the same data.
-_VERSION = 1
-_ENVIRONMENT = 'SPHERECAST_PREPARATION'
-# The attribute of statistics that says which data they are of.
-KEY = 'preparation'
 _STATISTICS, _INVALID_TIMES = 'statistics.nc', 'invalid_times.json'
 
 
@@ -124,13 +117,6 @@ def forget(setup: Experiment, atmosphere: Atmosphere) -> None:
     """Removes what `prepare` keeps for an experiment, so that it computes anew."""
     for part in _parts(setup, atmosphere):
         remove(part.folder)
-
-
-def preparation_folder(setup: Experiment) -> pathlib.Path:
-    """Where preparations are kept."""
-    caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
-    chosen = os.environ.get(_ENVIRONMENT) or setup.data.preparation
-    return pathlib.Path(chosen or f'{caches}/spherecast').expanduser()
 
 
 def _parts(setup: Experiment, atmosphere: Atmosphere) -> tuple[_Part, _Part]:
@@ -208,12 +194,11 @@ class _Part:
         step = common_timestep(self.atmosphere.times)
         levels = {name: self.channels.levels[name] for name in self.channels.variables}
         traits = [
-            _VERSION,
             fingerprint(self.atmosphere, levels, self._positions),
             [str(channel) for channel in self.channels],
             int(step / np.timedelta64(1, 's')),
         ]
-        return hashlib.sha256(json.dumps(traits).encode()).hexdigest()[:24]
+        return digest(traits)
 
     def _load_invalid_times(self) -> np.ndarray:
         return _read_times(self.folder / _INVALID_TIMES)
@@ -245,20 +230,11 @@ class _Part:
             ),
             'invalid_times': [str(time) for time in invalid],
         }
-        try:
+        with keeping(self.home):
             if statistics is not None:
                 save_statistics(statistics, self.folder / _STATISTICS)
             with replacing(self.folder / _INVALID_TIMES) as temporary:
                 temporary.write_text(json.dumps(record, indent=2) + '\n')
-        except OSError as error:
-            _LOGGER.info(
-                'what was computed from the data cannot be kept in %s (%s): the next '
-                'run computes it again; choose another folder by config.data.'
-                'preparation or %s',
-                self.home,
-                error,
-                _ENVIRONMENT,
-            )
 
 
 def _read_times(path: pathlib.Path) -> np.ndarray:

@@ -22,6 +22,7 @@ from learning.files import MARK, replacing
 from learning.provenance import code_version
 from sphere_ops.grid import LatLonGrid
 from weather.data.blocks import select_levels, time_blocks
+from weather.data.spread import Spread
 from weather.data.times import common_timestep
 from weather.outputs import STATISTICS
 from weather.variables import Channel, ChannelIndex
@@ -60,25 +61,10 @@ class Scan(NamedTuple):
 
 
 def compute_statistics(
-    dataset: xarray.Dataset,
-    channels: ChannelIndex,
-    *,
-    start: str | np.datetime64 | None = None,
-    end: str | np.datetime64 | None = None,
-    timestep: np.timedelta64 | None = None,
-    source: str | None = None,
-    max_bytes: int = 2**25,
+    dataset: xarray.Dataset, channels: ChannelIndex, **options: Any
 ) -> xarray.Dataset:
     """Returns mean, std and tendency std of every channel: a part of `scan`."""
-    return scan(
-        dataset,
-        channels,
-        start=start,
-        end=end,
-        timestep=timestep,
-        source=source,
-        max_bytes=max_bytes,
-    ).statistics
+    return scan(dataset, channels, **options).statistics
 
 
 def scan(
@@ -205,65 +191,11 @@ def summary(statistics: xarray.Dataset) -> str:
     return '\n'.join(lines)
 
 
-class _Spread(NamedTuple):
-    """Moments of what was seen so far; each time counts once.
-
-    Attributes:
-      num_times: `[level]`, those with finite values.
-      mean: `[level]`.
-      squares: `[level]` sum over times of the area mean of squared deviations.
-    """
-
-    num_times: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, fields: np.ndarray, area_weights: np.ndarray) -> _Block:
-        """Moments of float64 `[time, level, lat, lon]`; overwrites `fields`."""
-        num_lat, num_lon = fields.shape[-2:]
-        with np.errstate(invalid='ignore'):  # inf - inf; sorted out below.
-            means = fields.mean(axis=-1) @ area_weights / num_lat
-            fields -= means[..., None, None]
-            squares = np.vecdot(fields, fields) @ area_weights / (num_lat * num_lon)
-        valid = np.isfinite(squares)
-        count = valid.sum(axis=0)
-        means = np.where(valid, means, 0)
-        mean = means.sum(axis=0) / np.maximum(count, 1)
-        between = np.where(valid, (means - mean) ** 2, 0)
-        within = np.where(valid, squares, 0)
-        return _Block(cls(count, mean, (within + between).sum(axis=0)), valid)
-
-    def merge(self, other: _Spread) -> _Spread:
-        """Moments of both together (Chan, Golub and LeVeque, eq. 2.1)."""
-        count = self.num_times + other.num_times
-        difference = other.mean - self.mean
-        share = other.num_times / np.maximum(count, 1)
-        return _Spread(
-            count,
-            self.mean + difference * share,
-            self.squares + other.squares + difference**2 * self.num_times * share,
-        )
-
-    @property
-    def std(self) -> np.ndarray:
-        """`[level]`, NaN where nothing was counted."""
-        seen = np.where(self.num_times > 0, self.num_times, np.nan)
-        return np.sqrt(self.squares / seen)
-
-
-class _Block(NamedTuple):
-    """Moments of a block, and which of its fields entered them, `[time, level]`."""
-
-    spread: _Spread
-    valid: np.ndarray
-
-
 class _Moments(NamedTuple):
     """Moments of a variable and its tendency, and which times are finite, `[time]`."""
 
-    state: _Spread
-    tendency: _Spread
+    state: Spread
+    tendency: Spread
     finite: np.ndarray
 
 
@@ -281,7 +213,7 @@ def _stream(
     shape = (field.sizes.get('level', 1), *field.shape[-2:])
     _LOGGER.info('statistics of %s: %d times', field.name, period.stop - period.start)
     nothing = np.zeros(shape[0])
-    state = tendency = _Spread(nothing.astype(int), nothing, nothing)
+    state = tendency = Spread(nothing.astype(int), nothing, nothing)
     blocks = [
         slice(int(block[0]), int(block[-1]) + 1)
         for block in time_blocks(
@@ -300,10 +232,10 @@ def _stream(
             tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
         tendencies[~follows[block]] = np.nan
         buffer[0] = fields[-1]
-        found = _Spread.of(fields, area_weights)
+        found = Spread.of(fields, area_weights)
         finite[block] = found.valid.all(axis=1)
         state = state.merge(found.spread)
-        tendency = tendency.merge(_Spread.of(tendencies, area_weights).spread)
+        tendency = tendency.merge(Spread.of(tendencies, area_weights).spread)
     return _Moments(state, tendency, finite[period])
 
 
@@ -361,7 +293,7 @@ def _to_dataset(
     moments: Sequence[_Moments], channels: ChannelIndex, attributes: dict[str, Any]
 ) -> xarray.Dataset:
     state, tendency = (
-        _Spread(*map(np.concatenate, zip(*spreads, strict=True)))
+        Spread(*map(np.concatenate, zip(*spreads, strict=True)))
         for spreads in zip(*((m.state, m.tendency) for m in moments), strict=True)
     )
     levels = [_NO_LEVEL if c.level is None else c.level for c in channels]
