@@ -186,7 +186,8 @@ def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
     by_dim = {**stored, 'longitude': eastward}
     ordered = {dim: by_dim[dim][places] for dim, places in positions.items()}
     for dim, values in ordered.items():
-        _check_distinct(dim, values, source)
+        if dim != 'time':  # `times` says more of these.
+            _check_distinct(dim, values, source)
     if 'level' in ordered:
         ordered['level'] = _as_levels(ordered['level'])
     try:

@@ -176,10 +176,12 @@ def open_dataset(
     """
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
-    if what == 'forecast':
-        _check_starts(part)
-    elif 'time' in part.coordinates:
-        check_increasing(part.coordinates['time'], part.address)
+    if 'time' in axes.coordinates:
+        of_starts = what == 'forecast'
+        if of_starts:
+            _check_starts(part)
+        times = (axes if of_starts else part).coordinates['time']
+        check_increasing(times, part.address)
     elif what == 'truth':
         raise ValueError(
             f'expected a time axis in {part.address}, found dims '
@@ -279,8 +281,11 @@ def _check_level_axis(field: StoredField, levels: Sequence[float]) -> None:
 def _check_starts(part: Part) -> None:
     """Refuses forecasts whose time axis says that it is the valid time."""
     words = ' '.join(map(str, part.time_attributes.values())).lower()
-    both = {'time', 'prediction_timedelta'} <= set(part.coordinates)
-    if both and 'valid' in words and 'forecast_reference_time' not in words:
+    if (
+        'prediction_timedelta' in part.coordinates
+        and 'valid' in words
+        and 'forecast_reference_time' not in words
+    ):
         raise ValueError(
             f'expected forecasts by their start in {part.address}, found a time axis '
             f'that says it is the valid time ({dict(part.time_attributes)}); subtract '
