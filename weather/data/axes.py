@@ -91,13 +91,17 @@ def canonical_names(dims: Collection[str]) -> dict[str, str]:
     return names
 
 
-def read_coordinate(dim: str, name: str, store: RawStore) -> np.ndarray:
+def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarray:
     """Returns the coordinate `name` of the axis `dim`, decoded, in stored order.
+
+    Members of which nothing is said are counted, `size` of them.
 
     Raises:
       ValueError: it is not there, unreadable, not of one axis or in other units.
     """
     variable = store.variable(name)
+    if variable is None and dim == 'member':
+        return np.arange(size)
     if variable is None:
         raise ValueError(
             f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '

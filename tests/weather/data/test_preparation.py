@@ -31,10 +31,16 @@ def shelf(tmp_path, monkeypatch, caplog):
     return tmp_path / 'shelf'
 
 
+@pytest.fixture(scope='module')
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp('written') / 'store.zarr'
+    tiny.write_store(path)
+    return path
+
+
 @pytest.fixture
-def store(tmp_path):
-    tiny.write_store(tmp_path / 'store.zarr')
-    return tmp_path / 'store.zarr'
+def store(written, tmp_path):
+    return shutil.copytree(written, tmp_path / 'store.zarr')
 
 
 def experiment(store, **data):
