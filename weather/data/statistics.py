@@ -332,8 +332,8 @@ def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
     # From |a - b|^2 <= 2 |a|^2 + 2 |b|^2, each time being in at most two pairs.
     largest = 2 * np.sqrt(times / np.maximum(pairs, 1)) * std * (1 + 1e-9)
     bad_by_reason = {
-        'finite at no time of the period; leave it out of the config, or repair the '
-        'store': times == 0,
+        'finite everywhere at no time of the period (missing below the ground?); '
+        'leave it out of the config, or fill it in the store': times == 0,
         'of zero standard deviation, or one that is not a number: a constant field '
         'cannot be scaled; leave it out of the config, or repair the '
         'store': ~(std > _CONSTANT * np.abs(mean)),
