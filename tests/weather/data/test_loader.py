@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import zarr
 
 from weather.data.loader import Loader, Shard
 from weather.data.store import open_atmosphere
