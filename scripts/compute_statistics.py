@@ -1,21 +1,18 @@
 """Computes mean, std and tendency std of every channel over the training period.
 
 Reads the store of the config once and writes a small netCDF, statistics.nc, into the
-run directory. Training does the same by itself, and what either computed is kept and
-found again (config.data.preparation); --overwrite computes it anew.
+run directory. Training does the same by itself; what either computed is kept and found
+again (config.data.preparation), unless --overwrite says to compute it anew.
 
 Example:
   python scripts/compute_statistics.py --config=configs/demo.py --workdir=runs/demo
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from learning import command_line
+from learning import command_line, config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Experiment, a file in configs/; keys as --config.data.store=PATH.'
-)
+_CONFIG = config_flags.define('config', 'configs/*.py, or the config.json of a run.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'Path of the netCDF; WORKDIR/statistics.nc where not given.'
@@ -23,7 +20,6 @@ _OUTPUT = flags.DEFINE_string(
 _OVERWRITE = flags.DEFINE_bool(
     'overwrite', False, 'Replace statistics that are there, and compute them anew.'
 )
-flags.mark_flag_as_required('config')
 flags.register_multi_flags_validator(
     ['workdir', 'output'],
     lambda values: any(values.values()),
@@ -38,18 +34,18 @@ def main() -> None:
     from weather import experiment, outputs, workdir
     from weather.data import preparation, statistics, store
 
-    setup = experiment.Experiment.from_config(_CONFIG.value)
+    setup = experiment.Experiment.from_config(_CONFIG.entries, _CONFIG.overrides)
     data, run = setup.data, workdir.Workdir(_WORKDIR.value or '.')
     path = _OUTPUT.value or run.statistics
     Output(path, outputs.STATISTICS, _OVERWRITE.value, (data.store,)).check()
-    if not _OUTPUT.value:
-        run.claim(setup)
     atmosphere = store.open_atmosphere(
         data.store,
         levels=data.channels.levels,
         grid=setup.grid,
         storage_options=data.storage_options,
     )
+    if not _OUTPUT.value:
+        run.claim(setup)
     if _OVERWRITE.value:
         preparation.forget(setup, atmosphere)
     found = preparation.prepare(setup, atmosphere).statistics

@@ -291,7 +291,7 @@ class _SlabReader:
             self._cache[name, time] = copy
 
 
-def _level_positions(atmosphere: Atmosphere, levels: tuple[int, ...]) -> np.ndarray:
+def _level_positions(atmosphere: Atmosphere, levels: tuple[float, ...]) -> np.ndarray:
     """Returns where `levels`, in their order, stand on the level axis."""
     if not levels:
         return np.empty(0, np.int64)

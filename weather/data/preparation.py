@@ -91,7 +91,7 @@ def prepare_run(
       ValueError: as `prepare`; or statistics of another store or period.
     """
     started = files.checkpoints.is_dir() and any(files.checkpoints.iterdir())
-    statistics = _unless_damaged(files.statistics, load_statistics, setup.data.channels)
+    statistics = _unless_damaged(files.statistics, load_statistics, setup.data.stored)
     invalid = _unless_damaged(files.invalid_times, _read_times)
     if statistics is not None:
         key = statistics.attrs.get(KEY)
@@ -123,8 +123,8 @@ def _parts(setup: Experiment, atmosphere: Atmosphere) -> tuple[_Part, _Part]:
     """The training period and the validation period."""
     data, home = setup.data, preparation_folder(setup)
     return (
-        _Part(atmosphere, data.channels, data.train, home),
-        _Part(atmosphere, data.channels, data.validation, home),
+        _Part(atmosphere, data.stored, data.train, home),
+        _Part(atmosphere, data.stored, data.validation, home),
     )
 
 

@@ -25,7 +25,7 @@ from weather.data.blocks import select_levels, time_blocks
 from weather.data.spread import Spread
 from weather.data.times import common_timestep
 from weather.outputs import STATISTICS
-from weather.variables import Channel, ChannelIndex
+from weather.variables import Channel, ChannelIndex, as_level
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -308,15 +308,21 @@ def _to_dataset(
         {name: ('channel', values) for name, values in columns.items()},
         coords={
             'variable': ('channel', [channel.variable for channel in channels]),
-            'level': ('channel', np.asarray(levels, np.int32), {'units': 'hPa'}),
+            'level': ('channel', _level_axis(levels), {'units': 'hPa'}),
         },
         attrs=attributes,
     )
 
 
+def _level_axis(levels: Sequence[float]) -> np.ndarray:
+    """Integers where all are whole, as most stores have them and version 0.1 wrote."""
+    whole = all(level == int(level) for level in levels)
+    return np.asarray(levels, np.int32 if whole else np.float64)
+
+
 def _channels_of(statistics: xarray.Dataset) -> list[Channel]:
     return [
-        Channel(str(variable), None if level == _NO_LEVEL else int(level))
+        Channel(str(variable), None if level == _NO_LEVEL else as_level(level))
         for variable, level in zip(
             statistics['variable'].values, statistics['level'].values, strict=True
         )

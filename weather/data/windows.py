@@ -113,7 +113,7 @@ class WindowIndex:
 
 
 def invalid_times(
-    dataset: xarray.Dataset, levels: Mapping[str, Sequence[int]]
+    dataset: xarray.Dataset, levels: Mapping[str, Sequence[float]]
 ) -> np.ndarray:
     """Finds the times at which a channel in use is not finite somewhere.
 
