@@ -31,6 +31,7 @@ from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
 from weather.data.blocks import stored_chunk, time_blocks
 from weather.outputs import CLIMATOLOGY
+from weather.variables import VARIABLES
 
 DAYS_OF_YEAR = np.arange(1, 367)
 DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')
@@ -83,8 +84,7 @@ def write_climatology(
         is no odd number of days.
     """
     path = os.fspath(path)
-    sources = () if source is None else (source,)
-    output = Output(path, CLIMATOLOGY, overwrite, sources)
+    output = Output(path, CLIMATOLOGY, overwrite, (source,) if source else ())
     if '://' in path:
         _check_nothing_at(path)
     else:
@@ -168,10 +168,11 @@ class _Plan(NamedTuple):
     ) -> _Plan:
         """Chooses the times between two dates, both included."""
         weights = window_weights(window_days)
-        if not moving_variables(dataset):
+        if not set(moving_variables(dataset)) & set(VARIABLES):
             raise ValueError(
-                'expected variables with a time axis for a climatology, found '
-                f'{", ".join(map(str, dataset.data_vars)) or "none"}'
+                'expected variables that the project knows, with a time axis, found '
+                f'{", ".join(map(str, dataset.data_vars)) or "none"}; rename them: '
+                f'known are {", ".join(VARIABLES)}'
             )
         every = pd.DatetimeIndex(dataset.time.values)
         chosen = every.slice_indexer(start, end)
@@ -195,11 +196,6 @@ class _Plan(NamedTuple):
             weights=weights[:, days - 1],
             window_days=window_days,
         )
-
-    @property
-    def variables(self) -> list[str]:
-        """Names of the variables that change with time."""
-        return moving_variables(self.dataset)
 
     def layout(self, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Dims and shape of a variable in the climatology."""
@@ -256,7 +252,7 @@ def _days(time: pd.Timestamp) -> Sequence[int]:
 
 
 def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
-    for name in plan.variables:
+    for name in moving_variables(plan.dataset):
         field = plan.dataset[name]
         hour_groups, level_groups = _groups(plan, field, max_bytes)
         for levels, hours in itertools.product(level_groups, hour_groups):
@@ -364,7 +360,7 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
     skeleton.to_zarr(path, mode='w', zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode='r+')
     arrays = {}
-    for name in plan.variables:
+    for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
         sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
         sizes['dayofyear'] = int(

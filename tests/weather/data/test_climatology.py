@@ -315,8 +315,13 @@ def test_variables_that_are_left_out_are_named_with_the_reason():
     assert 'left out: land_sea_mask (no time axis), member_wind (other dims)' in said
 
 
-def test_a_dataset_in_which_nothing_changes_is_refused(tmp_path):
-    still = atmosphere(pd.date_range('2001-01-01', periods=4))[['land_sea_mask']]
-    with pytest.raises(ValueError, match='with a time axis .* found land_sea_mask'):
-        climatology.write_climatology(still, tmp_path / 'c.zarr')
+@pytest.mark.parametrize(
+    'names, message',
+    [({}, 'found land_sea_mask;'), ({'temperature': 't'}, 'found t, land_sea_mask;')],
+)
+def test_a_store_of_nothing_that_is_known_is_refused(tmp_path, names, message):
+    dataset = atmosphere(pd.date_range('2001-01-01', periods=4))
+    dataset = dataset[[*names, 'land_sea_mask']].rename(names)
+    with pytest.raises(ValueError, match=f'with a time axis, {message} rename them'):
+        climatology.write_climatology(dataset, tmp_path / 'c.zarr')
     assert not (tmp_path / 'c.zarr').exists()
