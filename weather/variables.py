@@ -239,7 +239,7 @@ class ChannelIndex:
             without the other at the same levels.
         """
         self.levels: dict[str, tuple[float, ...]] = {
-            get_variable(name).name: tuple(_spelt(level) for level in of_variable)
+            get_variable(name).name: tuple(as_level(level) for level in of_variable)
             for name, of_variable in levels.items()
         }
         self.outputs = frozenset(outputs)
@@ -323,6 +323,6 @@ class ChannelIndex:
         return tuple(i for i in range(len(self)) if i not in components)
 
 
-def _spelt(level: float) -> float:
+def as_level(level: float) -> float:
     """A whole level is an integer, so that 500.0 hPa and 500 hPa are one."""
     return int(level) if level == int(level) else float(level)
