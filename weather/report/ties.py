@@ -1,0 +1,138 @@
+"""What ties scores, forecasts and run directory together, and what does not belong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import pandas as pd
+import xarray as xr
+
+from learning.files import sidecar
+from weather.evaluation.summary import read_scores
+
+# Attributes of forecasts that say where they come from; those of a folder agree.
+ORIGIN = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
+_HOUR = pd.Timedelta(1, 'h')
+
+
+class TieError(ValueError):
+    """Scores, forecasts and run directory that do not belong together."""
+
+
+class Scores(NamedTuple):
+    """A table of scores and what it says of its forecasts; None in an old one."""
+
+    path: pathlib.Path
+    table: pd.DataFrame
+    provenance: Mapping[str, Any] | None
+
+
+def read(path: str | pathlib.Path) -> Scores:
+    """Reads a table of scores with the file beside it that says where it comes from.
+
+    Raises:
+      TieError: the table is not the one that the file beside it speaks of.
+      ValueError: it cannot be read; a `FileNotFoundError` where there is none.
+    """
+    path = pathlib.Path(path)
+    table, beside = read_scores(path), sidecar(path)
+    if not beside.exists():
+        return Scores(path, table, None)
+    provenance = json.loads(beside.read_text('utf-8'))
+    if hashlib.sha256(path.read_bytes()).hexdigest() != provenance['sha256']:
+        raise TieError(
+            f'{path} was changed after {beside.name} was written: score the forecasts '
+            'again with scripts/evaluate.py'
+        )
+    return Scores(path, table, provenance)
+
+
+def check_run(
+    forecasts: xr.Dataset, address: str, run: pathlib.Path, digests: Collection[str]
+) -> str | None:
+    """Checks that forecasts are those of a run directory.
+
+    Args:
+      forecasts: with the attributes of `ORIGIN`, as far as they have them.
+      address: where they come from, for messages.
+      run: the run directory.
+      digests: all that its experiment has ever been called; empty where `run` holds no
+        experiment.
+
+    Returns:
+      What the reader must know, or None.
+
+    Raises:
+      TieError: forecasts of another experiment.
+    """
+    found = forecasts.attrs.get('config_hash')
+    if found is None:
+        return (
+            f'The forecasts at {address} are not of this project, or do not say which '
+            'run made them.'
+        )
+    if digests and found not in digests:
+        raise TieError(
+            f'expected forecasts of the run in {run} (config '
+            f'{" or ".join(sorted(digests))}), found those of another config, {found}, '
+            f'at {address}: name the run directory that they are of with --workdir'
+        )
+    return None
+
+
+def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | None:
+    """Checks that scores are those of the forecasts.
+
+    Args:
+      scores: as `read` returns them.
+      forecasts: in the schema of WeatherBench 2.
+      address: where they come from, for messages.
+
+    Returns:
+      What the reader must know, or None.
+
+    Raises:
+      TieError: scores of other forecasts; says in what they differ.
+    """
+    if scores.provenance is None:
+        return (
+            f'Nothing ties these scores to these forecasts: {scores.path.name} does not '
+            'say which ones it scored (version 0.1 wrote it). Score again to be sure.'
+        )
+    scored = scores.provenance['forecast']
+    differences = [
+        f'{name} {scored.get(name) or "unknown"} was scored, '
+        f'{forecasts.attrs.get(name) or "unknown"} is shown'
+        for name in ORIGIN
+        if (scored.get(name) or '') != (forecasts.attrs.get(name) or '')
+    ]
+    starts = pd.DatetimeIndex(scores.provenance['starts'])
+    differences += _absent('start', starts, forecasts.indexes['time'])
+    leads = pd.to_timedelta(scores.provenance['lead_hours'], unit='h')
+    differences += _absent(
+        'lead time', leads, forecasts.indexes['prediction_timedelta']
+    )
+    if differences:
+        raise TieError(
+            f'{scores.path} holds scores of other forecasts than those at {address}: '
+            f'{"; ".join(differences)}. Score these with scripts/evaluate.py, or name '
+            "their table with --scores (--scores='' for a page without)"
+        )
+    return None
+
+
+def _absent(what: str, scored: pd.Index, shown: pd.Index) -> list[str]:
+    """Says which of what was scored the forecasts do not hold."""
+    absent = scored[~scored.isin(shown)]
+    if not len(absent):
+        return []
+    first = absent[0] / _HOUR if isinstance(absent, pd.TimedeltaIndex) else absent[0]
+    unit = ' h' if isinstance(absent, pd.TimedeltaIndex) else ''
+    return [
+        f'{len(absent)} of {len(scored)} scored {what}s ({first}{unit} the first) are '
+        'not among the forecasts'
+    ]
