@@ -29,6 +29,7 @@ class _Compared:
 
 
 def _anomaly_squared(fields: _Compared, out: np.ndarray) -> None:
+    assert fields.climatology is not None  # As `regional_means` sees to.
     np.subtract(fields.forecast, fields.climatology, out=out, dtype=np.float64)
     np.multiply(out, out, out=out)
 
