@@ -7,12 +7,12 @@ from Greenwich; a variable without levels has one.
 
 from __future__ import annotations
 
-import collections
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, Literal
 
+import cachetools
 import numpy as np
 import xarray as xr
 
@@ -32,6 +32,13 @@ def resolve(
         return canonical(source, what)
     opener = open_forecasts if what == 'forecast' else open_store
     return canonical(opener(source), what)
+
+
+def address(source: Source | None) -> str | None:
+    """Where a source comes from, as far as it says so."""
+    if isinstance(source, xr.Dataset):
+        return str(source.encoding.get('source', 'in memory'))
+    return None if source is None else os.fspath(source)
 
 
 def open_store(
@@ -112,25 +119,11 @@ def check_same_grid(
             )
 
 
-class BlockCache:
+class BlockCache(cachetools.LRUCache):
     """Least recently used blocks of fields, bounded in bytes."""
 
     def __init__(self, max_bytes: int):
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._blocks: collections.OrderedDict[Any, np.ndarray] = (
-            collections.OrderedDict()
-        )
-
-    def get(self, key: Any, read: Callable[[], np.ndarray]) -> np.ndarray:
-        """Returns the block called `key`, read at most once while it is kept."""
-        if key not in self._blocks:
-            self._blocks[key] = read()
-            self._bytes += self._blocks[key].nbytes
-            while self._bytes > self._max_bytes and len(self._blocks) > 1:
-                self._bytes -= self._blocks.popitem(last=False)[1].nbytes
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
+        super().__init__(max_bytes, getsizeof=lambda block: block.nbytes)
 
 
 class FieldReader:
@@ -145,7 +138,7 @@ class FieldReader:
         variable: xr.DataArray,
         axis: str,
         *,
-        levels: Sequence[int | None],
+        levels: Sequence[float | None],
         cache: BlockCache,
         max_block_bytes: int = 2**28,
     ):
@@ -169,40 +162,46 @@ class FieldReader:
     def __call__(self, position: int) -> np.ndarray:
         """Returns the field `[level, lat, lon]` at `position` along the axis."""
         block, offset = divmod(position, self._block_size)
-        return self._cache.get((self, block), lambda: self._read(block))[offset]
-
-    def _read(self, block: int) -> np.ndarray:
-        first = block * self._block_size
-        return self._array.read(
-            self._axis, **{self._axis: slice(first, first + self._block_size)}
-        )
+        fields = self._cache.get((self, block))
+        if fields is None:
+            first = block * self._block_size
+            part = slice(first, first + self._block_size)
+            fields = self._array.read(self._axis, **{self._axis: part})
+            # The cache refuses what is larger than all of it.
+            if fields.nbytes <= self._cache.maxsize:
+                self._cache[self, block] = fields
+        return fields[offset]
 
 
 class LevelArray:
     """A lazy variable read as `[..., level, lat, lon]` with the levels asked for."""
 
-    def __init__(self, variable: xr.DataArray, levels: Sequence[int | None]):
+    def __init__(self, variable: xr.DataArray, levels: Sequence[float | None]):
         """Finds the levels; `(None,)` stands for a variable without levels."""
         self._variable = variable
         self._missing = np.zeros(len(levels), bool)
         self._selection: dict[str, Any] = {}
         if 'level' in variable.dims:
             found = np.asarray(variable.level.values, np.float64)
-            matches = found == np.asarray(levels, np.float64)[:, None]
-            self._missing = ~matches.any(axis=1)
+            # Levels of float32, such as 0.1 hPa, differ in the eighth digit.
+            matches = np.isclose(
+                np.asarray(levels, np.float64)[:, None], found, rtol=1e-6, atol=0
+            )
+            self._missing = np.logical_not(matches.any(axis=1))
             self._selection = {'level': _as_slice(matches.argmax(axis=1))}
 
     def read(self, *axes: str, **selection: Any) -> np.ndarray:
         """Reads `[*axes, level, lat, lon]` at `selection`, positions as in `isel`.
 
-        A level that the variable lacks is NaN.
+        An axis that the variable has not got has length 1. A level that it lacks is
+        NaN.
         """
         # Order of axes is settled after reading: a transposed lazy array is read point
         # by point by some backends.
         part = self._variable.isel({**self._selection, **selection}).compute()
-        if 'level' not in part.dims:
-            part = part.expand_dims('level')
-        values = part.transpose(*axes, 'level', *_HORIZONTAL).values
+        order = (*axes, 'level', *_HORIZONTAL)
+        part = part.expand_dims([name for name in order if name not in part.dims])
+        values = part.transpose(*order).values
         if self._missing.any():
             values = np.where(self._missing[:, None, None], np.nan, values)
         return values
