@@ -44,6 +44,8 @@ def maps_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
         "lead times. Mollweide's projection, which keeps areas"
         + ('; outlines: half land.' if globe.land is not None else '.')
     )
+    if 'member' in forecasts.dims:
+        text += f' Forecast: the mean of {forecasts.sizes["member"]} members.'
     parts = [Part('paragraph', text)]
     compared = truth if verified.size else None
     if compared is None:

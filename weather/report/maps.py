@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import matplotlib as mpl
@@ -22,6 +22,7 @@ _INK = '#30353b'
 _ERROR_COLOURS = 'RdBu_r'
 _ERROR_STEPS = 41  # Odd, so that the middle one is white and has zero in its middle.
 _ARROW_SPACING_DEGREES = 15.0
+_POLAR_ROWS = 4
 _WIND_ARROW, _ERROR_ARROW = 20.0, 10.0  # m s-1, as long as arrows are apart.
 
 _TITLES = ('Forecast', 'Truth', 'Forecast minus truth')
@@ -33,7 +34,7 @@ class _WorldMap(MollweideAxes):
     """Mollweide's projection, which keeps areas, as matplotlib has it."""
 
     # Points drawn per step of a line. matplotlib's 75 bend long lines; contours have a
-    # point per cell of the grid, and 75 more took two thirds of the time of a figure.
+    # point per cell, and 75 of them took two thirds of the time of a figure.
     RESOLUTION = 1
 
 
@@ -77,17 +78,22 @@ class Globe:
         self._order = np.argsort(self.longitudes)[:: self._stride]
         x, y = self.longitudes[self._order], latitudes[:: self._stride]
         # A limited area stays open: what lies beyond its edges was not forecast.
-        ends = abs(x[0] + 360 - x[-1]) < 1.5 * abs(x[1] - x[0])
-        near = [int(0 < 90 - abs(end) < abs(y[0] - y[1])) for end in (y[0], y[-1])]
-        self._closed = [tuple(near), (int(ends), int(ends))]
-        self.x = np.radians(np.pad(x, int(ends), mode='wrap'))
-        if ends:
-            self.x[[0, -1]] += 2 * np.pi * np.array([-1, 1])
-        self.y = np.radians([*[90.0] * near[0], *y, *[-90.0] * near[1]])
+        ends = int(abs(x[0] + 360 - x[-1]) < 1.5 * abs(x[1] - x[0]))
+        self.x = np.radians(np.pad(x, ends, mode='wrap'))
+        self.x[[0, -1]] += 2 * np.pi * ends * np.array([-1, 1])
+        # To a pole in steps, which the edge of the map bends around.
+        caps = [
+            _POLAR_ROWS * int(0 < 90 - abs(end) < abs(y[0] - y[1]))
+            for end in (y[0], y[-1])
+        ]
+        north = np.linspace(90, y[0], caps[0], endpoint=False)
+        south = np.linspace(-90, y[-1], caps[1], endpoint=False)[::-1]
+        self.y = np.radians(np.concatenate([north, y, south]))
+        self._widths = [tuple(caps), (ends, ends)]
 
     def closed(self, field: np.ndarray) -> np.ndarray:
         """A field `[lat, lon]` at `[y, x]`: to the poles and across the date line."""
-        rows, columns = self._closed
+        rows, columns = self._widths
         field = field[:: self._stride, self._order]
         field = np.pad(field, [rows, (0, 0)], mode='edge')
         field = np.pad(field, [(0, 0), columns], mode='wrap')
@@ -127,7 +133,7 @@ def draw_maps(headline: Headline, globe: Globe, rows: Sequence[MapRow]) -> Figur
         for ax, row in zip(panels[:, 0] if truths else panels[0], rows, strict=True):
             filled = _draw_field(ax, globe, headline, row.forecast, steps)
             _label(ax, row, beside=bool(truths))
-        _add_bar(figure, filled, panels[:, :2], headline)
+        _add_bar(figure, filled, panels[:, :2] if truths else panels, headline)
         if truths:
             for ax, truth in zip(panels[:, 1], truths, strict=True):
                 _draw_field(ax, globe, headline, truth, steps)
@@ -167,9 +173,15 @@ def _draw_field(
     """Draws forecast or truth; returns what a colour bar explains."""
     filled = _fill(ax, globe, headline.on_map(fields), steps)
     if headline.contour_interval:
-        lines = {'colors': 'black', 'linewidths': 0.4, 'alpha': 0.6}
-        values = globe.closed(headline.on_map(fields))
-        ax.contour(globe.x, globe.y, values, levels=steps.levels, **lines)
+        ax.contour(
+            globe.x,
+            globe.y,
+            globe.closed(headline.on_map(fields)),
+            levels=steps.levels,
+            colors='black',
+            linewidths=0.4,
+            alpha=0.6,
+        )
     # Greyer than the arrows, where there are any.
     _draw_land(ax, globe, colour='#b4bac2' if headline.is_vector else 'white')
     if headline.is_vector:
@@ -178,7 +190,7 @@ def _draw_field(
 
 
 def _draw_errors(
-    panels: Sequence[Axes],
+    panels: Iterable[Axes],
     globe: Globe,
     headline: Headline,
     pairs: Sequence[tuple[Fields, Fields]],
@@ -324,12 +336,14 @@ def _add_bar(
         filled,
         ax=panels,
         location='bottom',
-        shrink=0.4 if panels.shape[0] == 1 else 0.7,
+        shrink=0.9 / np.sqrt(panels.shape[1]),
         aspect=40,
         pad=0.02,
         spacing='proportional',
     )
     bar.set_label(f'{what}{kind} ({headline.on_maps.unit})')
-    every = int(np.ceil(filled.levels.size / 10))
-    # Fields change colour at round values, errors do not.
-    bar.set_ticks(MaxNLocator(6) if kind else filled.levels[::every])
+    if kind:  # Errors do not change colour at round values, fields do.
+        bar.set_ticks(MaxNLocator(6))
+    else:
+        levels = list(filled.levels)
+        bar.set_ticks(levels[:: -(-len(levels) // 10)])

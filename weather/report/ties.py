@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
 import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -11,11 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from learning.files import sidecar
-from weather.evaluation.summary import read_scores
+from weather.evaluation.score_file import FORECAST_KEYS, read_provenance, read_scores
 
-# Attributes of forecasts that say where they come from; those of a folder agree.
-ORIGIN = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 _HOUR = pd.Timedelta(1, 'h')
 
 
@@ -31,24 +27,14 @@ class Scores(NamedTuple):
     provenance: Mapping[str, Any] | None
 
 
-def read(path: str | pathlib.Path) -> Scores:
-    """Reads a table of scores with the file beside it that says where it comes from.
+def read(path: str | os.PathLike) -> Scores:
+    """Reads a table of scores with what stands beside it.
 
     Raises:
-      TieError: the table is not the one that the file beside it speaks of.
-      ValueError: it cannot be read; a `FileNotFoundError` where there is none.
+      ValueError: it cannot be read, or is not the table that the file beside it speaks
+        of; a `FileNotFoundError` where there is none.
     """
-    path = pathlib.Path(path)
-    table, beside = read_scores(path), sidecar(path)
-    if not beside.exists():
-        return Scores(path, table, None)
-    provenance = json.loads(beside.read_text('utf-8'))
-    if hashlib.sha256(path.read_bytes()).hexdigest() != provenance['sha256']:
-        raise TieError(
-            f'{path} was changed after {beside.name} was written: score the forecasts '
-            'again with scripts/evaluate.py'
-        )
-    return Scores(path, table, provenance)
+    return Scores(pathlib.Path(path), read_scores(path), read_provenance(path))
 
 
 def check_run(
@@ -57,7 +43,7 @@ def check_run(
     """Checks that forecasts are those of a run directory.
 
     Args:
-      forecasts: with the attributes of `ORIGIN`, as far as they have them.
+      forecasts: with the attributes `FORECAST_KEYS`, as far as they have them.
       address: where they come from, for messages.
       run: the run directory.
       digests: all that its experiment has ever been called; empty where `run` holds no
@@ -100,14 +86,15 @@ def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | N
     """
     if scores.provenance is None:
         return (
-            f'Nothing ties these scores to these forecasts: {scores.path.name} does not '
-            'say which ones it scored (version 0.1 wrote it). Score again to be sure.'
+            f'Nothing ties these scores to these forecasts: {scores.path.name} does '
+            'not say which ones it scored (version 0.1 wrote it). Score again to be '
+            'sure.'
         )
     scored = scores.provenance['forecast']
     differences = [
         f'{name} {scored.get(name) or "unknown"} was scored, '
         f'{forecasts.attrs.get(name) or "unknown"} is shown'
-        for name in ORIGIN
+        for name in FORECAST_KEYS
         if (scored.get(name) or '') != (forecasts.attrs.get(name) or '')
     ]
     starts = pd.DatetimeIndex(scores.provenance['starts'])
