@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # What the model does with a variable: reads and forecasts it, only reads it (a forcing
 # from the store), only forecasts it (a diagnostic such as precipitation), or reads it
@@ -210,6 +210,11 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     return f', did you mean {nearest[0]!r}?' if nearest else ''
 
 
+def as_level(level: float) -> Any:
+    """Returns a level in hPa: an int where it is whole (500), else a float (0.4)."""
+    return int(level) if level == int(level) else float(level)
+
+
 class Channel(NamedTuple):
     """One horizontal field of a state: a variable, at a level (hPa) or at none."""
 
@@ -231,7 +236,7 @@ class ChannelIndex:
     """
 
     def __init__(
-        self, levels: Mapping[str, Sequence[int]], outputs: Collection[str] = ()
+        self, levels: Mapping[str, Sequence[float]], outputs: Collection[str] = ()
     ):
         """Builds the index.
 
@@ -245,7 +250,7 @@ class ChannelIndex:
             without the other at the same levels.
         """
         self.levels: dict[str, tuple[int, ...]] = {
-            get_variable(name).name: tuple(int(level) for level in of_variable)
+            get_variable(name).name: tuple(as_level(level) for level in of_variable)
             for name, of_variable in levels.items()
         }
         self.outputs = frozenset(outputs)

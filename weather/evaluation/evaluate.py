@@ -118,7 +118,8 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
     shown = _headline_rows(shown)
-    shown = shown.assign(level=shown.level.astype('string').fillna(''))
+    level = ['' if pd.isna(level) else f'{level:g}' for level in shown.level]
+    shown = shown.assign(level=level)
     rows = shown.pivot_table(
         index=['variable', 'level', 'model'],
         columns='lead_time_hours',
@@ -203,8 +204,9 @@ def _not_scored(
             lost += not starts.any()
             if reason:
                 reasons[name if level is None else f'{name}@{level:g}'] = reason
-        if plan.climatology is not None and name not in plan.climatology:
-            reasons[f'ACC of {name}'] = 'not in the climatology'
+        lacking = plan.climatology is not None and plan.climatology_lacks(name)
+        if lacking:
+            reasons[f'ACC of {name}'] = lacking
     if lost == sum(map(len, plan.levels.values())):
         raise ValueError(
             'no forecast could be scored: every variable and level holds NaN in '

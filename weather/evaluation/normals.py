@@ -17,6 +17,7 @@ def reader(
     *,
     levels: Sequence[float | None],
     cache: sources.BlockCache,
+    wanted_units: str | None = None,
 ) -> Callable[[int], np.ndarray]:
     """Returns a function from positions in `times` to fields `[level, lat, lon]`.
 
@@ -26,6 +27,7 @@ def reader(
       times: valid times; `check_days` has found those that are asked for.
       levels: as for `sources.FieldReader`.
       cache: keeps blocks of days.
+      wanted_units: of the fields; by default those of the climatology.
     """
     hours = variable.hour.values if 'hour' in variable.dims else [None]
     readers = {
@@ -34,6 +36,7 @@ def reader(
             'dayofyear',
             levels=levels,
             cache=cache,
+            wanted_units=wanted_units,
         )
         for hour in hours
     }

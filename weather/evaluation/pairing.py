@@ -30,7 +30,7 @@ class Pairing:
       models: names in the order of the result, the forecasts first.
       levels: levels scored of every variable, `(None,)` for a surface variable.
       not_scored: the reason, by name, of what is not scored.
-      rows: `[start, lead]`, positions along `time` of the forecasts.
+      rows: `[start]`, positions of the starts in the forecasts.
       leads: `[lead]`, positions in the forecasts.
       init: `[start]`, positions of the starts in the truth; -1 where it has none and
         persistence is not asked for.
@@ -61,7 +61,11 @@ class Pairing:
     @property
     def starts(self) -> np.ndarray:
         """`[start]`, datetime64."""
-        return self.truth.time.values[self.valid[:, 0]] - self.lead_times[0]
+        return self.forecasts.time.values[self.rows]
+
+    def units(self, name: str) -> str | None:
+        """Units of a variable's scores: those of the truth."""
+        return self.truth[name].attrs.get('units')
 
     def thinned(self, max_starts: int | None) -> Pairing:
         """The same with at most `max_starts` starts, spread evenly."""
@@ -82,7 +86,9 @@ class Pairing:
         no such axis. Variables that are read together have the same levels.
         """
         arrays = [
-            sources.LevelArray(self.forecasts[name], self.levels[name])
+            sources.LevelArray(
+                self.forecasts[name], self.levels[name], self.units(name)
+            )
             for name in names
         ]
         blocks = list(self._blocks(names))
@@ -97,8 +103,6 @@ class Pairing:
         of_one_lead = {'time': 0, 'prediction_timedelta': 0}
         nbytes = sum(self.forecasts[name][of_one_lead].nbytes for name in names)
         per_read = max(1, BLOCK_BYTES // nbytes)
-        if (self.rows != self.rows[:, :1]).any():
-            per_read = 1  # Indexed on valid time: lead times of a start lie apart.
         for start in range(self.num_starts):
             for first in range(0, self.leads.size, per_read):
                 yield start, slice(first, min(first + per_read, self.leads.size))
@@ -107,11 +111,8 @@ class Pairing:
         self, arrays: Sequence[sources.LevelArray], start: int, part: slice
     ) -> list[np.ndarray]:
         """Fields `[lead, member, level, lat, lon]` of each variable."""
-        time, leads = int(self.rows[start, part.start]), self.leads[part]
-        axes = ('prediction_timedelta', 'member')
-        return [
-            array.read(*axes, time=time, prediction_timedelta=leads) for array in arrays
-        ]
+        at = {'time': int(self.rows[start]), 'prediction_timedelta': self.leads[part]}
+        return [array.read('prediction_timedelta', 'member', **at) for array in arrays]
 
     def climatology_reader(
         self, name: str, cache: sources.BlockCache
@@ -120,14 +121,28 @@ class Pairing:
 
         `None` where there is no climatology of that variable.
         """
-        if self.climatology is None or name not in self.climatology:
+        if self.climatology is None or self.climatology_lacks(name):
             return None
         return normals.reader(
             self.climatology[name],
             pd.DatetimeIndex(self.truth.time.values),
             levels=self.levels[name],
             cache=cache,
+            wanted_units=self.units(name),
         )
+
+    def climatology_lacks(self, name: str) -> str | None:
+        """Why a climatology serves a variable not, if so."""
+        if self.climatology is None or name not in self.climatology:
+            return 'not in the climatology'
+        variable = self.climatology[name]
+        if 'dayofyear' not in variable.dims:
+            return 'no axis dayofyear in the climatology'
+        if ('level' in variable.dims) != (self.levels[name] != (None,)):
+            return 'a level axis in only one of truth and climatology'
+        if sources.conversion(variable, self.units(name)) is None:
+            return f'units {variable.attrs["units"]!r} in the climatology'
+        return None
 
     def describe(self) -> dict[str, str | int]:
         """Grid, starts and members in words, for the reader of the scores."""
@@ -260,7 +275,7 @@ class _Times(NamedTuple):
     """Which start and lead time is compared with which time of the truth.
 
     Attributes:
-      rows: `[start, lead]`, positions in the forecasts.
+      rows: `[start]`, positions in the forecasts.
       leads: `[lead]`, positions in the forecasts.
       init: `[start]`, positions in the truth; -1 where it does not hold the start.
       valid: `[start, lead]`, positions in the truth.
@@ -285,15 +300,13 @@ def _pair_times(
     have.
     """
     truth_times = truth.indexes['time']
-    if truth_times.has_duplicates:
-        raise ValueError('the truth holds the same time twice; drop the duplicates')
     lead_times = pd.TimedeltaIndex(forecasts.prediction_timedelta.values[leads])
-    init_times, rows = _starts(forecasts, lead_times)
+    init_times = pd.DatetimeIndex(forecasts.time.values)
     init = truth_times.get_indexer(init_times)
     valid = np.stack(
         [truth_times.get_indexer(init_times + lead) for lead in lead_times], axis=1
     )
-    usable = (valid >= 0) & (rows >= 0)
+    usable = valid >= 0
     if needs_initial:
         usable &= (init >= 0)[:, None]
     kept = _leads_in_common(usable)
@@ -315,28 +328,8 @@ def _pair_times(
     if not complete.all():
         name = f'{(~complete).sum()} of {complete.size} starts'
         not_scored[name] = f'times are lacking ({span})'
-    at = np.ix_(complete, kept)
-    return _Times(rows[at], leads[kept], init[complete], valid[at], not_scored)
-
-
-def _starts(
-    forecasts: xr.Dataset, lead_times: pd.TimedeltaIndex
-) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """Initial times and the positions `[start, lead]` of their fields.
-
-    Some archives are indexed on valid time
-    and say so in words; CF has the standard name `time` for that, which too many tools
-    give to any axis of times.
-    """
-    times = pd.DatetimeIndex(forecasts.time.values)
-    if 'valid' not in str(forecasts.time.attrs.get('long_name', '')).lower():
-        shape = len(lead_times), len(times)
-        return times, np.broadcast_to(np.arange(len(times)), shape).T
-    init_times = pd.DatetimeIndex(
-        np.unique(times.values[:, None] - lead_times.values[None])
-    )
-    of_lead = [times.get_indexer(init_times + lead) for lead in lead_times]
-    return init_times, np.stack(of_lead, axis=1)
+    rows = np.flatnonzero(complete)
+    return _Times(rows, leads[kept], init[rows], valid[np.ix_(rows, kept)], not_scored)
 
 
 def _leads_in_common(usable: np.ndarray) -> np.ndarray:

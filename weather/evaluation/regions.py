@@ -19,6 +19,8 @@ from weather.variables import did_you_mean
 # Coordinates of public stores are rounded to three decimals at worst: a row that is
 # nominally on the edge of a region belongs to it.
 EDGE_TOLERANCE_DEGREES = 1e-3
+# The outer rows of global grids lie up to 0.78 of a step (Gauss) from the poles.
+REACH = 0.9
 
 AREA = 'area'
 WEIGHTING = (
@@ -107,15 +109,17 @@ REGIONS: Mapping[str, Region] = {
 def extent(latitudes: np.ndarray, longitudes: np.ndarray) -> Region:
     """The part of the sphere that the cells of a grid fill: `Region()` if all of it.
 
-    A cell reaches half a step beyond its point; rows within a step of a pole reach it,
-    as in `area_weights`.
+    A cell reaches half a step beyond its point, and to a pole that is nearer than a
+    step, as in `area_weights`.
     """
     rows = np.sort(latitudes)
     south, north = -90.0, 90.0
     if rows.size > 1:
         first, last = rows[1] - rows[0], rows[-1] - rows[-2]
-        south = rows[0] - first / 2 if rows[0] - first > -90 else south
-        north = rows[-1] + last / 2 if rows[-1] + last < 90 else north
+        if rows[0] - REACH * first > -90:
+            south = rows[0] - first / 2
+        if rows[-1] + REACH * last < 90:
+            north = rows[-1] + last / 2
     columns = np.sort(np.mod(longitudes, 360))
     gaps = np.diff(np.append(columns, columns[0] + 360))
     widest, step = int(gaps.argmax()), float(np.median(gaps))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from weather.variables import VARIABLES, did_you_mean
+from weather.evaluation import sources
+from weather.variables import VARIABLES, as_level, did_you_mean
 
 # Levels in hPa of every variable; an empty sequence for one without levels.
 Levels = Mapping[str, Sequence[float]]
@@ -95,6 +96,10 @@ def _compare(
     )
     if reason:
         return (), reason
+    wanted = observed.attrs.get('units')
+    if sources.conversion(forecast, wanted) is None:
+        units = forecast.attrs['units']
+        return (), f'units {units!r} of the forecast are not {wanted!r} of the truth'
     if ('level' in forecast.dims) != ('level' in observed.dims):
         without = 'truth' if 'level' in forecast.dims else 'forecast'
         return (), f'no level axis in the {without}'
@@ -108,18 +113,13 @@ def _unfit(variable: xr.DataArray, needed: set[str], what: str) -> str | None:
     dims = set(map(str, variable.dims))
     if needed - dims:
         return f'no axis {" and ".join(sorted(needed - dims))} in the {what}'
-    others = dims - needed - {'level', 'member'}
-    if others:
-        return f'axes {", ".join(sorted(others))} in the {what}'
-    if variable.dtype.kind not in 'fiu':
-        return f'no numbers, but {variable.dtype}, in the {what}'
     return None
 
 
 def _compare_levels(
     forecast: np.ndarray, truth: np.ndarray
 ) -> tuple[tuple[float, ...], str | None]:
-    found, expected = ({tidy(level) for level in of} for of in (forecast, truth))
+    found, expected = ({as_level(level) for level in of} for of in (forecast, truth))
     reasons = [
         f'levels {", ".join(f"{level:g}" for level in sorted(only))} hPa only in the '
         f'{what}'
@@ -127,12 +127,6 @@ def _compare_levels(
         if only
     ]
     return tuple(sorted(found & expected)), ' and '.join(reasons) or None
-
-
-def tidy(level: float) -> float:
-    """A level in hPa without the rounding of float32; an integer where it is whole."""
-    rounded = float(f'{level:.6g}')
-    return int(rounded) if rounded.is_integer() else rounded
 
 
 def _rank(name: str) -> tuple[int, str]:

@@ -1,14 +1,14 @@
-"""Reading what is compared: forecasts, truth and climatology, brought to one order.
+"""Reading what is compared: forecasts, truth and climatology, field by field.
 
-Any store in the schema of WeatherBench 2 serves, whatever its orientation, order of
-dimensions and chunks. Fields come out `[level, lat, lon]`, north to south and eastward
-from Greenwich; a variable without levels has one.
+Everything comes through the one reader, `weather.data.store.open_dataset`, in canonical
+order and SI units. Fields come out `[level, lat, lon]`; a variable without levels has
+one.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, Literal
 
@@ -16,84 +16,44 @@ import cachetools
 import numpy as np
 import xarray as xr
 
-from weather.data.forecasts import open_forecasts, open_zarr
+from weather.data import units
+from weather.data.forecasts import open_forecasts
+from weather.data.store import open_dataset
 
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
-Source = xr.Dataset | str | os.PathLike
+# A path, address, glob pattern, or list of these, or what is open already.
+Source = xr.Dataset | str | os.PathLike | Sequence[str | os.PathLike]
 
 
 def resolve(
     source: Source, what: Literal['forecast', 'truth', 'climatology']
 ) -> xr.Dataset:
-    """Returns a source, opened if it is a path, in canonical order."""
-    if isinstance(source, xr.Dataset):
-        return canonical(source, what)
-    opener = open_forecasts if what == 'forecast' else open_store
-    return canonical(opener(source), what)
+    """Returns a source in canonical order; what is compared with has no members.
+
+    Raises:
+      ValueError: it cannot be read as what it is meant to be.
+    """
+    if what == 'forecast':
+        return open_forecasts(source)
+    dataset = open_dataset(source, what=what)
+    if 'member' in dataset.dims:
+        raise ValueError(
+            f'{what} has {dataset.sizes["member"]} members: expected one; select it '
+            'with isel, or take their mean'
+        )
+    return dataset
 
 
 def address(source: Source | None) -> str | None:
     """Where a source comes from, as far as it says so."""
     if isinstance(source, xr.Dataset):
         return str(source.encoding.get('source', 'in memory'))
-    return None if source is None else os.fspath(source)
-
-
-def open_store(
-    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
-) -> xr.Dataset:
-    """Opens truth or climatology lazily: Zarr or one netCDF file, as they are on disk.
-
-    Unlike `weather.data.store.open_store` this asks for no known variables, grids or
-    units: what two stores share can be scored.
-
-    Args:
-      path: local path or address.
-      storage_options: passed to fsspec for an address.
-
-    Raises:
-      ValueError: the store is unreadable or not there.
-    """
-    path = os.fspath(path)
-    if path.endswith('.nc'):
-        return xr.open_dataset(path)
-    return open_zarr(path, storage_options=storage_options)
-
-
-def canonical(dataset: xr.Dataset, what: str) -> xr.Dataset:
-    """Brings the horizontal axes to their order, lazily: north to south, 0 eastward.
-
-    Args:
-      dataset: with the coordinates `latitude` and `longitude`.
-      what: its name in error messages.
-
-    Raises:
-      ValueError: a coordinate is absent, or the latitudes are in no order.
-    """
-    for name in _HORIZONTAL:
-        if name not in dataset.indexes:
-            raise ValueError(
-                f'{what}: expected the dimension coordinates latitude and longitude, '
-                f'got {", ".join(map(str, dataset.indexes))}; rename them'
-            )
-    latitudes = dataset.latitude.values
-    if latitudes[0] < latitudes[-1]:
-        dataset = dataset.isel(latitude=slice(None, None, -1))
-    if not (np.diff(dataset.latitude.values) < 0).all():
-        raise ValueError(
-            f'{what}: expected latitudes in ascending or descending order, '
-            f'got {latitudes}; sort the store by latitude'
-        )
-    # A column a rounding error west of Greenwich stays the first.
-    longitudes = dataset.longitude.values.astype(np.float64)
-    shifted = np.mod(longitudes + COORDINATE_TOLERANCE_DEGREES, 360)
-    order = np.argsort(shifted, kind='stable')
-    dataset = dataset.assign_coords(longitude=shifted - COORDINATE_TOLERANCE_DEGREES)
-    if (order == np.arange(order.size)).all():
-        return dataset
-    return dataset.isel(longitude=order)
+    if source is None:
+        return None
+    several = [source] if isinstance(source, str | os.PathLike) else source
+    return ', '.join(os.fspath(one) for one in several)
 
 
 def check_same_grid(
@@ -140,6 +100,7 @@ class FieldReader:
         *,
         levels: Sequence[float | None],
         cache: BlockCache,
+        wanted_units: str | None = None,
         max_block_bytes: int = 2**28,
     ):
         """Prepares the reader.
@@ -150,9 +111,10 @@ class FieldReader:
           levels: levels wanted, hPa; a level that the variable lacks reads as NaN;
             `(None,)` for a variable without levels.
           cache: keeps the blocks.
+          wanted_units: as for `LevelArray`.
           max_block_bytes: upper bound of a block, however large the chunks are.
         """
-        self._array = LevelArray(variable, levels)
+        self._array = LevelArray(variable, levels, wanted_units)
         self._axis = axis
         self._cache = cache
         field_bytes = variable[{axis: 0}].size * variable.dtype.itemsize
@@ -176,18 +138,27 @@ class FieldReader:
 class LevelArray:
     """A lazy variable read as `[..., level, lat, lon]` with the levels asked for."""
 
-    def __init__(self, variable: xr.DataArray, levels: Sequence[float | None]):
-        """Finds the levels; `(None,)` stands for a variable without levels."""
+    def __init__(
+        self,
+        variable: xr.DataArray,
+        levels: Sequence[float | None],
+        wanted_units: str | None = None,
+    ):
+        """Finds the levels.
+
+        Args:
+          variable: dimensions `latitude`, `longitude` and others.
+          levels: hPa; `(None,)` stands for a variable without levels.
+          wanted_units: of what is read; by default those of the variable.
+        """
         self._variable = variable
+        self._conversion = conversion(variable, wanted_units) or units.Conversion()
         self._missing = np.zeros(len(levels), bool)
         self._selection: dict[str, Any] = {}
         if 'level' in variable.dims:
             found = np.asarray(variable.level.values, np.float64)
-            # Levels of float32, such as 0.1 hPa, differ in the eighth digit.
-            matches = np.isclose(
-                np.asarray(levels, np.float64)[:, None], found, rtol=1e-6, atol=0
-            )
-            self._missing = np.logical_not(matches.any(axis=1))
+            matches = found == np.asarray(levels, np.float64)[:, None]
+            self._missing = ~matches.any(axis=1)
             self._selection = {'level': _as_slice(matches.argmax(axis=1))}
 
     def read(self, *axes: str, **selection: Any) -> np.ndarray:
@@ -202,9 +173,22 @@ class LevelArray:
         order = (*axes, 'level', *_HORIZONTAL)
         part = part.expand_dims([name for name in order if name not in part.dims])
         values = part.transpose(*order).values
+        if self._conversion != units.Conversion():
+            values = values * self._conversion.factor + self._conversion.offset
         if self._missing.any():
             values = np.where(self._missing[:, None, None], np.nan, values)
         return values
+
+
+def conversion(variable: xr.DataArray, wanted: str | None) -> units.Conversion | None:
+    """How the units of a variable become others; `None` where they cannot.
+
+    What says no units is taken for what is wanted: nobody knows better.
+    """
+    found = variable.attrs.get('units')
+    if not found or not wanted or found == wanted:
+        return units.Conversion()
+    return units.conversion(str(found), str(wanted))
 
 
 def _as_slice(positions: np.ndarray) -> np.ndarray | slice:
