@@ -83,7 +83,7 @@ class Globe:
         self.x[[0, -1]] += 2 * np.pi * ends * np.array([-1, 1])
         # To a pole in steps, which the edge of the map bends around.
         caps = [
-            _POLAR_ROWS * int(0 < 90 - abs(end) < abs(y[0] - y[1]))
+            _POLAR_ROWS * int(0 < 90 - abs(end) < 1.5 * abs(y[0] - y[1]))
             for end in (y[0], y[-1])
         ]
         north = np.linspace(90, y[0], caps[0], endpoint=False)

@@ -15,6 +15,7 @@ import xarray as xr
 from learning.files import MARK, Output
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
+from weather.data.store import open_dataset
 from weather.evaluation import sources
 from weather.evaluation.summary import Summary
 from weather.experiment import Experiment
@@ -33,9 +34,10 @@ class Contents:
 
     Attributes:
       title: of the page.
-      forecasts: `[time, prediction_timedelta, level, latitude, longitude]`, SI units.
-      truth: `[time, level, latitude, longitude]` on the same grid; with
-        `land_sea_mask` for the outlines.
+      forecasts: `[time, prediction_timedelta, level, latitude, longitude]` as
+        `open_forecasts` returns them; perhaps with members.
+      truth: `[time, level, latitude, longitude]` on the same grid, as `open_dataset`
+        returns it; with `land_sea_mask` for the outlines.
       scores: of the forecasts; or none.
       metrics: losses of the training, columns update, name, value; or none.
       setup: the experiment of the run; or none.
@@ -102,7 +104,9 @@ def write_report(
     with (
         target.replacing() as unfinished,
         open_forecasts(address) as forecasts,
-        sources.open_store(truth, storage_options) as truth_fields,
+        open_dataset(
+            truth, what='truth', storage_options=storage_options
+        ) as truth_fields,
     ):
         notices = [
             ties.check_run(forecasts, address, files.path, _digests(setup)),
@@ -129,11 +133,6 @@ def _digests(setup: Experiment | None) -> set[str]:
 
 def render_report(contents: Contents) -> str:
     """Returns the page."""
-    contents = dataclasses.replace(
-        contents,
-        forecasts=sources.canonical(contents.forecasts, 'forecast'),
-        truth=sources.canonical(contents.truth, 'truth'),
-    )
     sources.check_same_grid(contents.forecasts, contents.truth, 'forecast')
     summary = Summary(contents.scores.table) if contents.scores else None
     both = contents.forecasts, contents.truth

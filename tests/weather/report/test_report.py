@@ -341,7 +341,7 @@ def test_other_grid_is_refused(contents):
 def test_run_without_truth_or_forecasts_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match='name it with --truth'):
         report.write_report(tmp_path)
-    with pytest.raises(FileNotFoundError, match='expected forecasts at'):
+    with pytest.raises(FileNotFoundError, match='found nothing there'):
         report.write_report(tmp_path, truth='truth.zarr')
     with pytest.raises(FileNotFoundError, match='run scripts/evaluate.py first'):
         report.write_report(tmp_path, truth='truth.zarr', table='mine.csv')
