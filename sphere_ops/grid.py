@@ -114,27 +114,13 @@ class LatLonGrid:
         return _gauss_legendre(n)[1]
 
     @functools.cached_property
-    def area_weights(self) -> np.ndarray:
-        """`[lat]`, float64, mean 1: see the function `area_weights`."""
-        return _frozen(area_weights(self.latitudes))
-
-    @property
-    def max_degree(self) -> int:
-        """Largest degree, inclusive, that the grid analyses exactly.
-
-        The product of two harmonics of this degree is still integrated exactly along
-        latitude, and its orders are not aliased along longitude.
-        """
-        rows = self.num_lat - 1
-        meridional = rows if self.kind == 'gauss' else rows // 2
-        return min(meridional, (self.num_lon - 1) // 2)
-
-
-def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
+    def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
     """Weights of the rows: the area of a cell over the mean area of all.
 
     Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
-    `metrics.get_lat_weights`). For scores: not exact for spectra.
+    `metrics.get_lat_weights`). Where the outermost row is further from its pole than
+    from the next row, the grid is a limited area there, and its cell ends half a
+    spacing beyond the row. For scores: not exact for spectra.
 
     Args:
       latitudes: `[lat]`, degrees, ascending or descending.
@@ -158,9 +144,44 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
         )
     south_first = latitudes if latitudes[0] < latitudes[-1] else latitudes[::-1]
     inner = (south_first[1:] + south_first[:-1]) / 2
-    areas = np.diff(np.sin(np.radians(np.concatenate([[-90.0], inner, [90.0]]))))
+    south, north = _outer_bounds(south_first)
+    areas = np.diff(np.sin(np.radians(np.concatenate([[south], inner, [north]]))))
     areas = areas if south_first is latitudes else areas[::-1]
     return areas / areas.mean()
+
+
+def is_global(
+    latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike
+) -> bool:
+    """Whether rows and columns cover the whole sphere.
+
+    They do where no gap is wider than the spacing: between the outermost rows and the
+    poles, and between the last column and the first (half a spacing more is forgiven).
+
+    Args:
+      latitudes: `[lat]`, degrees, in order.
+      longitudes: `[lon]`, degrees, eastward.
+    """
+    rows = np.sort(np.asarray(latitudes, np.float64))
+    columns = np.sort(np.mod(np.asarray(longitudes, np.float64), 360))
+    gaps = np.diff(columns, append=columns[:1] + 360)
+    evenly = gaps.max() <= 1.5 * 360 / columns.size
+    return _outer_bounds(rows) == (-90.0, 90.0) and bool(evenly)
+
+
+def _outer_bounds(south_first: np.ndarray) -> tuple[float, float]:
+    """Where the cells of the outermost rows end, in degrees."""
+    if south_first.size < 2:
+        return -90.0, 90.0
+    bounds = []
+    for sign, row, inner in ((-1, 0, 1), (1, -1, -2)):
+        spacing = abs(south_first[row] - south_first[inner])
+        to_pole = 90 - sign * south_first[row]
+        limited = to_pole > spacing + COORDINATE_TOLERANCE_DEGREES
+        bounds.append(
+            float(south_first[row] + sign * spacing / 2) if limited else 90.0 * sign
+        )
+    return bounds[0], bounds[1]
 
 
 def _check_size(name: str, size, *, minimum: int) -> None:

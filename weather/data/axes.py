@@ -91,13 +91,17 @@ def canonical_names(dims: Collection[str]) -> dict[str, str]:
     return names
 
 
-def read_coordinate(dim: str, name: str, store: RawStore) -> np.ndarray:
+def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarray:
     """Returns the coordinate `name` of the axis `dim`, decoded, in stored order.
+
+    Members of which nothing is said are counted, `size` of them.
 
     Raises:
       ValueError: it is not there, unreadable, not of one axis or in other units.
     """
     variable = store.variable(name)
+    if variable is None and dim == 'member':
+        return np.arange(size)
     if variable is None:
         raise ValueError(
             f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
@@ -186,7 +190,8 @@ def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
     by_dim = {**stored, 'longitude': eastward}
     ordered = {dim: by_dim[dim][places] for dim, places in positions.items()}
     for dim, values in ordered.items():
-        _check_distinct(dim, values, source)
+        if dim != 'time':  # `times` says more of these.
+            _check_distinct(dim, values, source)
     if 'level' in ordered:
         ordered['level'] = _as_levels(ordered['level'])
     try:

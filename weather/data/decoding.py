@@ -15,7 +15,11 @@ import numpy as np
 
 from weather.data import units
 from weather.data.sources import RawVariable
-from weather.variables import STORED_STATICS, VARIABLES
+from weather.variables import VARIABLES
+
+_HORIZONTAL = {'latitude', 'longitude'}
+# Quantities of which a whole chunk is never exactly 0.
+_NEVER_ZERO = ('K', 'Pa', 'm2 s-2', 'm s-1')
 
 
 class Packing(NamedTuple):
@@ -167,12 +171,12 @@ class DecodedVariable:
 
     A chunk that was never written is missing, whatever the fill value is, with one
     exception: Zarr also leaves out chunks that hold nothing but the fill value, and a
-    whole chunk of zeros is ordinary for a mask, an orography or an amount of rain. So
-    an absent chunk reads as its fill value 0 for a field that never changes (unless not
-    one chunk of it is there) and for a variable that the project does not know and
-    that is no temperature, pressure, geopotential or speed. It is missing for every
-    known variable: no chunk of wind or humidity is exactly 0 throughout. Stores with a
-    fill value that means missing (NaN) leave no room for doubt.
+    whole chunk of zeros is ordinary for a mask, an orography, an amount of rain, sea
+    ice or the sun at night. So an absent chunk reads as its fill value 0 for a field
+    that never changes (unless not one chunk of it is there), and for a variable that
+    is no prognostic of the table and no temperature, pressure, geopotential or speed.
+    No chunk of wind or humidity is exactly 0 throughout. Stores whose fill value means
+    missing (NaN, as xarray writes them) leave no room for doubt.
 
     Attributes:
       name: its name.
@@ -240,11 +244,13 @@ class DecodedVariable:
         fill = np.full((1,), self._raw.fill_value, self._raw.dtype)
         if self._packing.unpack(fill)[0] != 0:
             return False
-        if self.name in VARIABLES:
-            return self.name in STORED_STATICS or 'time' not in self.dims
-        found = str(self.attributes.get('units', ''))
-        never_zero = ('K', 'Pa', 'm2 s-2', 'm s-1')
-        return not any(units.conversion(found, unit) for unit in never_zero)
+        known = VARIABLES.get(self.name)
+        if known and known.role == 'both':
+            return False
+        if (known and known.role == 'static') or set(self.dims) <= _HORIZONTAL:
+            return True
+        found = known.units if known else str(self.attributes.get('units', ''))
+        return not any(units.conversion(found, unit) for unit in _NEVER_ZERO)
 
 
 class JoinedVariable:

@@ -15,6 +15,7 @@ from typing import Any
 import xarray as xr
 
 from weather.data import store
+from weather.data.sources import StoreNotFoundError
 
 DIMS = ('time', 'prediction_timedelta', 'level', 'latitude', 'longitude')
 
@@ -41,11 +42,14 @@ def open_forecasts(
         `FileNotFoundError` and a `ValueError`.
       ValueError: unreadable, another schema, or files that do not belong together.
     """
-    forecasts = store.open_dataset(
-        path, what='forecast', storage_options=storage_options
-    )
-    name = 'the dataset' if isinstance(path, xr.Dataset) else path
-    check_schema(forecasts, str(name))
+    name = 'the dataset' if isinstance(path, xr.Dataset) else str(path)
+    try:
+        forecasts = store.open_dataset(
+            path, what='forecast', storage_options=storage_options
+        )
+    except StoreNotFoundError as error:
+        raise StoreNotFoundError(f'expected forecasts at {name}: {error}') from None
+    check_schema(forecasts, name)
     return forecasts
 
 

@@ -14,6 +14,7 @@ from weather.data.axes import canonical_names, decode_coordinate, read_coordinat
 from weather.data.decoding import AnyVariable, DecodedVariable, join
 from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
+from weather.data.units import conversion
 from weather.variables import VARIABLES, did_you_mean
 
 _LOGGER = logging.getLogger(__name__)
@@ -88,10 +89,11 @@ def _read_part(store: RawStore, wanted: Wanted | None, forecasts: bool) -> Part:
     found = canonical_names({dim for raw in raws.values() for dim in raw.dims})
     names, start = _one_start(store, found) if forecasts else (found, {})
     added = ('time',) if 'time' in start else ()
+    sizes = {d: n for r in raws.values() for d, n in zip(r.dims, r.shape, strict=True)}
     coordinates = {
-        dim: start[dim] if dim in start else read_coordinate(dim, stored, store)
+        dim: read_coordinate(dim, stored, sizes[stored], store)
         for stored, dim in names.items()
-        if dim in DIMS
+        if dim in DIMS and dim not in start
     }
     part = Part(
         store.address,
@@ -111,14 +113,10 @@ def _read_part(store: RawStore, wanted: Wanted | None, forecasts: bool) -> Part:
 
 
 def _all_fields(store: RawStore) -> dict[str, RawVariable]:
-    """Every variable on latitude and longitude that holds numbers."""
+    """Every variable that holds numbers along axes that the project knows."""
     found = {name: store.variable(name) for name in store.names()}
-    fields = {
-        name: variable
-        for name, variable in found.items()
-        if variable is not None and _is_field(name, variable)
-    }
-    if fields:
+    fields = {n: v for n, v in found.items() if v is not None and _is_field(n, v)}
+    if any(_HORIZONTAL <= _canonical(variable) for variable in fields.values()):
         return fields
     held = (f'{n} {v.dims}' for n, v in found.items() if v is not None)
     raise ValueError(
@@ -127,19 +125,24 @@ def _all_fields(store: RawStore) -> dict[str, RawVariable]:
     )
 
 
+def _canonical(variable: RawVariable) -> set[str]:
+    return set(canonical_names(set(variable.dims)).values())
+
+
 def _is_field(name: str, variable: RawVariable) -> bool:
-    names = canonical_names(set(variable.dims))
-    is_time = ' since ' in str(variable.attributes.get('units', ''))
+    """Whether a variable is neither a coordinate nor a time nor along foreign axes."""
+    stated = str(variable.attributes.get('units', ''))
+    is_time = ' since ' in stated or conversion(stated, 's') is not None
     if variable.dtype.kind not in 'iufb' or is_time or name in variable.dims:
         return False
-    if not _HORIZONTAL <= set(names.values()):
-        return False
+    if name in VARIABLES:
+        return True  # Its axes are judged where it is used.
+    names = canonical_names(set(variable.dims))
     pairs = zip(variable.dims, variable.shape, strict=True)
     foreign = {dim: size for dim, size in pairs if names[dim] not in DIMS and size > 1}
-    if foreign and name not in VARIABLES:
+    if foreign:
         _LOGGER.info('%s is left out: it has the axes %s', name, foreign)
-        return False
-    return True
+    return bool(variable.dims) and not foreign
 
 
 def _wanted_fields(store: RawStore, wanted: Wanted) -> dict[str, RawVariable]:
@@ -180,7 +183,7 @@ def _one_start(
         stored = next(name for name, dim in names.items() if dim == 'time')
         period = store.variable('forecast_period')
         if period is None or period.dims != (stored,):
-            valid = read_coordinate('time', stored, store)
+            valid = read_coordinate('time', stored, 0, store)
             leads = valid - start
         else:
             dim = 'prediction_timedelta'

@@ -166,9 +166,9 @@ def open_dataset(
       storage_options: passed on to fsspec for an address.
 
     Returns:
-      Every variable on latitude and longitude, float32, dims among `DIMS` in that
-      order; known variables in SI units, unknown ones as they are. `preferred_chunks`
-      stand in the encoding. A member axis of one is kept for forecasts alone.
+      Every variable that holds numbers, float32, dims among `DIMS` in that order; known
+      variables in SI units, unknown ones as they are. `preferred_chunks` stand in the
+      encoding. A member axis of one is kept for forecasts alone.
 
     Raises:
       ValueError: unreadable, nothing that is a field, an axis without its coordinate,
@@ -176,10 +176,12 @@ def open_dataset(
     """
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
-    if what == 'forecast':
-        _check_starts(part)
-    elif 'time' in part.coordinates:
-        check_increasing(part.coordinates['time'], part.address)
+    if 'time' in axes.coordinates:
+        of_starts = what == 'forecast'
+        if of_starts:
+            _check_starts(part)
+        times = (axes if of_starts else part).coordinates['time']
+        check_increasing(times, part.address)
     elif what == 'truth':
         raise ValueError(
             f'expected a time axis in {part.address}, found dims '
@@ -210,7 +212,8 @@ def _field(
     variable = part.variables[name]
     sizes = dict(zip(variable.dims, variable.shape, strict=True))
     foreign = [dim for dim, size in sizes.items() if dim not in dims and size > 1]
-    if foreign or not {'latitude', 'longitude'} <= set(sizes):
+    horizontal = {'latitude', 'longitude'} <= set(sizes)
+    if foreign or not (horizontal or name not in VARIABLES):
         raise ValueError(
             f'expected {name} with dims latitude, longitude and optionally '
             f'{", ".join(dim for dim in dims if dim not in DIMS[-2:])}, found '
@@ -279,8 +282,7 @@ def _check_level_axis(field: StoredField, levels: Sequence[float]) -> None:
 def _check_starts(part: Part) -> None:
     """Refuses forecasts whose time axis says that it is the valid time."""
     words = ' '.join(map(str, part.time_attributes.values())).lower()
-    both = {'time', 'prediction_timedelta'} <= set(part.coordinates)
-    if both and 'valid' in words and 'forecast_reference_time' not in words:
+    if 'prediction_timedelta' in part.coordinates and 'valid' in words:
         raise ValueError(
             f'expected forecasts by their start in {part.address}, found a time axis '
             f'that says it is the valid time ({dict(part.time_attributes)}); subtract '

@@ -34,12 +34,13 @@ def _anomaly_squared(fields: _Compared, out: np.ndarray) -> None:
     np.multiply(out, out, out=out)
 
 
-# Fields that are averaged over regions, by name: functions that write one into `out`,
-# `[..., lat, lon]` float64.
+# Fields that are averaged over regions beside `error` itself, by name: functions that
+# write one into `out`, `[..., lat, lon]` float64.
 _FIELDS: Mapping[str, Callable[[_Compared, np.ndarray], object]] = {
-    'error': lambda fields, out: np.copyto(out, fields.error),
     'absolute_error': lambda fields, out: np.abs(fields.error, out=out),
-    'squared_error': lambda fields, out: np.square(fields.error, out=out),
+    'squared_error': lambda fields, out: np.multiply(
+        fields.error, fields.error, out=out
+    ),
     'anomaly_squared': _anomaly_squared,
 }
 _OF_CLIMATOLOGY = ('anomaly_squared', 'truth_anomaly_squared')
@@ -51,7 +52,7 @@ class Metric:
 
     Attributes:
       name: in results and tables.
-      fields: whose means it is made of, by their names in `_FIELDS`, or
+      fields: whose means it is made of: `error`, names in `_FIELDS`, or
         `truth_anomaly_squared`. It is NaN where there is no climatology for one.
       of_start: makes the score of one start of these means, each `[..., region]`.
       final: what is done to its average over starts.
@@ -93,6 +94,8 @@ METRICS = (
 )
 NAMES = tuple(metric.name for metric in METRICS)
 _NEEDED = {name for metric in METRICS for name in metric.fields}
+_WITH_CLIMATOLOGY = tuple(name for name in _FIELDS if name in _NEEDED)
+_WITHOUT = tuple(name for name in _WITH_CLIMATOLOGY if name not in _OF_CLIMATOLOGY)
 
 
 def regional_means(
@@ -113,28 +116,22 @@ def regional_means(
       climatology: `[..., lat, lon]` at the valid time.
 
     Returns:
-      `[..., region]`, float64, by name in `_FIELDS`.
+      `[..., region]`, float64, of `error` and by the names in `_FIELDS`.
     """
-    names = [name for name in _FIELDS if name in _NEEDED]
-    if climatology is None:
-        names = [name for name in names if name not in _OF_CLIMATOLOGY]
-    error = np.subtract(forecast, truth, dtype=np.float64)
-    compared = _Compared(forecast, truth, climatology, error)
+    names = _WITHOUT if climatology is None else _WITH_CLIMATOLOGY
     # One stack, so that the means are one pass over memory that is still in cache.
-    fields = np.empty((len(names), *truth.shape))
-    for name, out in zip(names, fields, strict=True):
+    error, *others = fields = np.empty((1 + len(names), *truth.shape))
+    np.subtract(forecast, truth, out=error, dtype=np.float64)
+    compared = _Compared(forecast, truth, climatology, error)
+    for name, out in zip(names, others, strict=True):
         _FIELDS[name](compared, out)
-    return dict(zip(names, mean(fields), strict=True))
+    return dict(zip(('error', *names), mean(fields), strict=True))
 
 
 def of_start(means: Mapping[str, np.ndarray]) -> np.ndarray:
     """Every metric of one start, `[metric, ..., region]`, from means by name."""
-    undefined = np.full_like(means['error'], np.nan)
-    return np.stack(
-        [
-            metric.of_start(*(means[name] for name in metric.fields))
-            if set(metric.fields) <= set(means)
-            else undefined
-            for metric in METRICS
-        ]
-    )
+    scores = np.full((len(METRICS), *means['error'].shape), np.nan)
+    for metric, out in zip(METRICS, scores, strict=True):
+        if all(name in means for name in metric.fields):
+            out[...] = metric.of_start(*(means[name] for name in metric.fields))
+    return scores
