@@ -114,7 +114,23 @@ class LatLonGrid:
         return _gauss_legendre(n)[1]
 
     @functools.cached_property
-    def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
+    def area_weights(self) -> np.ndarray:
+        """`[lat]`, float64, mean 1: see the function `area_weights`."""
+        return _frozen(area_weights(self.latitudes))
+
+    @property
+    def max_degree(self) -> int:
+        """Largest degree, inclusive, that the grid analyses exactly.
+
+        The product of two harmonics of this degree is still integrated exactly along
+        latitude, and its orders are not aliased along longitude.
+        """
+        rows = self.num_lat - 1
+        meridional = rows if self.kind == 'gauss' else rows // 2
+        return min(meridional, (self.num_lon - 1) // 2)
+
+
+def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
     """Weights of the rows: the area of a cell over the mean area of all.
 
     Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
@@ -150,9 +166,7 @@ class LatLonGrid:
     return areas / areas.mean()
 
 
-def is_global(
-    latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike
-) -> bool:
+def is_global(latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike) -> bool:
     """Whether rows and columns cover the whole sphere.
 
     They do where no gap is wider than the spacing: between the outermost rows and the

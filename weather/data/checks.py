@@ -65,7 +65,7 @@ def check_mean(channel: Channel, mean: float, source: str) -> None:
 
 
 def check_sample(
-    field: StoredField, levels: Sequence[int], axes: Axes, *, check_nan: bool
+    field: StoredField, levels: Sequence[float], axes: Axes, *, check_nan: bool
 ) -> None:
     """Checks the means, and that each channel has values, in a sample of times.
 
@@ -91,7 +91,7 @@ def check_sample(
 
 
 def _channel_means(
-    field: StoredField, levels: Sequence[int], axes: Axes, time: int
+    field: StoredField, levels: Sequence[float], axes: Axes, time: int
 ) -> dict[Channel, float]:
     """Returns the area mean of every channel at a time; NaN where all is NaN."""
     selection = {'time': np.array([time])} if 'time' in field.dims else {}

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from learning.spelling import did_you_mean
 from weather.data import sources
 from weather.data.axes import canonical_names, decode_coordinate, read_coordinate
 from weather.data.decoding import AnyVariable, DecodedVariable, join
 from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
 from weather.data.units import conversion
-from weather.variables import VARIABLES, did_you_mean
+from weather.variables import VARIABLES
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.evaluation import normals, shared, sources
 from weather.evaluation.regions import Region, extent
-from weather.variables import did_you_mean
 
 # Forecasts are read in blocks of lead times of about this size; two exist at a time.
 BLOCK_BYTES = 2**27

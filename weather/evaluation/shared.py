@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from learning.spelling import did_you_mean
 from weather.evaluation import sources
-from weather.variables import VARIABLES, as_level, did_you_mean
+from weather.variables import VARIABLES, as_level
 
 # Levels in hPa of every variable; an empty sequence for one without levels.
 Levels = Mapping[str, Sequence[float]]
