@@ -1,6 +1,7 @@
 """The floors of the house: each module imports only from lower ones."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
@@ -33,10 +34,18 @@ FLOORS = (
     ('weather.data',),
     ('weather.model',),
     ('weather.training', 'weather.forecasting', 'weather.evaluation'),
+    ('weather.report',),
 )
 APART = ('weather.training', 'weather.forecasting', 'weather.evaluation')
 NUMPY_ONLY = ('sphere_ops.grid', 'sphere_ops.wigner', 'weather.variables')
-HOME_OF_XARRAY = ('weather.data', 'weather.forecasting', 'weather.evaluation')
+HOME_OF_XARRAY = (
+    'weather.data',
+    'weather.forecasting',
+    'weather.evaluation',
+    'weather.report',
+)
+# Modules without a test file of their own, and where they are tested instead.
+TESTED_ELSEWHERE = {}
 MAX_LINES, MAX_FUNCTION_LINES = 400, 80
 
 
@@ -46,6 +55,25 @@ def modules() -> dict[str, pathlib.Path]:
         '.'.join(path.relative_to(ROOT).with_suffix('').parts): path
         for path in paths
         if path.name != '__init__.py'
+    }
+
+
+def import_graph() -> dict[str, set[str]]:
+    """What every module and package of the house imports of the house."""
+    paths = modules() | {
+        '.'.join(path.parent.relative_to(ROOT).parts): path
+        for room in ROOMS
+        for path in ROOT.glob(f'{room}/**/__init__.py')
+    }
+
+    def home(imported: str) -> str:
+        while imported and imported not in paths:
+            imported = imported.rpartition('.')[0]
+        return imported
+
+    return {
+        name: {home(imported) for imported in imports(path)} - {'', name}
+        for name, path in paths.items()
     }
 
 
@@ -76,6 +104,33 @@ def test_a_module_imports_only_from_its_floor_and_below(name):
         if imported.split('.')[0] in ROOMS:
             assert floor(imported) <= floor(name), f'{name} imports {imported}'
         assert imported.split('.')[0] not in ('configs', 'scripts', 'tests')
+
+
+def test_no_import_goes_round_in_a_circle():
+    # The order exists: whoever stands in it imports only from what stands before.
+    order = list(graphlib.TopologicalSorter(import_graph()).static_order())
+    assert set(modules()) <= set(order)
+
+
+def test_folders_import_in_one_direction():
+    graph: dict[str, set[str]] = {}
+    for name, imported in import_graph().items():
+        folder = name if name not in modules() else name.rpartition('.')[0]
+        others = {one.rpartition('.')[0] or one for one in imported & set(modules())}
+        # A package's face may show what its folders hold.
+        if name in modules():
+            graph.setdefault(folder, set()).update(others - {folder})
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize('name', modules())
+def test_a_module_has_a_test_of_its_own(name):
+    *folders, module = name.split('.')
+    exists = ROOT.joinpath('tests', *folders, f'test_{module}.py').exists()
+    assert exists != (name in TESTED_ELSEWHERE), (
+        f'expected a test file of {name}, or where it is tested in TESTED_ELSEWHERE; '
+        'not both'
+    )
 
 
 @pytest.mark.parametrize('name', [n for n in modules() if n.startswith('weather.')])

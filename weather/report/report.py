@@ -86,7 +86,9 @@ def write_report(
       ValueError: no truth named, or sources that do not fit or belong together.
     """
     files = Workdir(pathlib.Path(workdir))
-    setup = files.read_config() if files.config.exists() else None
+    is_run = files.config.exists()
+    setup = files.read_config() if is_run else None
+    digests = files.known_digests() if is_run else ()
     storage_options = None
     if setup is not None and truth in (None, setup.data.store):
         truth, storage_options = setup.data.store, setup.data.storage_options
@@ -109,7 +111,7 @@ def write_report(
         ) as truth_fields,
     ):
         notices = [
-            ties.check_run(forecasts, address, files.path, _digests(setup)),
+            ties.check_run(forecasts, address, files.path, digests),
             ties.check_scores(scored, forecasts, address) if scored else None,
         ]
         contents = Contents(
@@ -124,11 +126,6 @@ def write_report(
         )
         unfinished.write_text(render_report(contents), encoding='utf-8')
     return pathlib.Path(target.path)
-
-
-def _digests(setup: Experiment | None) -> set[str]:
-    """What the experiment of a run directory calls itself in its forecasts."""
-    return {setup.digest} if setup else set()
 
 
 def render_report(contents: Contents) -> str:

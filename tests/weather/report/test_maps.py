@@ -127,7 +127,7 @@ def test_a_field_is_shown_where_it_is_up_to_date_line_and_poles(longitudes):
     near = np.linspace(-3, 3, 13)
     # Away from the lines of the graticule.
     for latitude in (-84.0, -45.0, 7.0, 45.0, 84.0):
-        for longitude in (-160.0, -90.0, 5.0, 90.0, 160.0):
+        for longitude in (-150.0, -90.0, 30.0, 90.0, 150.0):
             value = temperature(latitude, longitude)
             shades = 255 * colours.cmap(colours.norm(value + near))[:, :3]
             shown = painted(pixels, ax, latitude, longitude)

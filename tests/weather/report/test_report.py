@@ -269,8 +269,7 @@ def test_table_holds_the_scores(contents, table):
 def test_starts_in_the_training_period_are_announced(contents, tmp_path):
     setup = tiny.setup(tmp_path)
     assert 'training period, 2001' not in page_of(contents, setup=setup).text
-    data = dataclasses.replace(setup.data, train=('2019-01-01', '2020-01-01'))
-    setup = dataclasses.replace(setup, data=data)
+    setup = setup.with_changes({'data.train': ('2019-01-01', '2020-01-01')})
     text = page_of(contents, setup=setup).text
     assert '3 of 3 starts lie in the training' in text
 
