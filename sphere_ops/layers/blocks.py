@@ -41,12 +41,16 @@ class ResidualBlock(nn.Module):
     ) -> SpinCoefficients:
         """Applies the block; `transform` is that of the grid of the nonlinearities."""
         skip = coefficients
+        # In the official library a comparison of shapes makes the skip always dense;
+        # what the paper means is the identity where widths agree.
         if num_channels(coefficients) != dict(self.features):
             skip = self._convolution(1, name='skip')(skip)
             skip = self._norm('skip_norm')(skip)
         hidden = self._convolution(self.num_knots)(coefficients)
         hidden = PhaseCollapse(self.dtype)(self._norm('norm_0')(hidden), transform)
         hidden = self._convolution(self.num_knots)(hidden)
+        # Zero at first: a new block is its skip, and a deep network begins as a shallow
+        # one, whatever the number of blocks.
         hidden = self._norm('norm_1', nn.initializers.zeros)(hidden)
         total = {spin: skip[spin] + hidden[spin] for spin in hidden}
         return PhaseCollapse(self.dtype)(total, transform)

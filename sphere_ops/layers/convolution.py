@@ -56,12 +56,15 @@ def multiply_by_degree(
         stop = min(start + DEGREES_PER_BLOCK, num_degrees)
         used = np.flatnonzero(weights[start:stop].any(axis=0))
         part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
+        # Interpolated block by block: the kernel of all degrees at once would be 134 MB
+        # for 128 degrees and 512 columns.
         kernel = jnp.einsum(
             'lk,kio->lio',
             part,
             knots[used[0] : used[-1] + 1],
             precision=Precision.HIGHEST,
         )
+        # Orders above the block's last degree have no coefficients in it.
         block = channel_product(
             'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
         )

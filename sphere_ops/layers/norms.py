@@ -43,6 +43,7 @@ class SpectralBatchNorm(nn.Module):
         scale = self.param(f'scale_{spin}', self.scale_init, channels)
         variance = self._moment(f'variance_{spin}', 1.0, sphere_variance(values))
         factor = scale * jax.lax.rsqrt(variance + _EPSILON)
+        # Only scalars have a mean over the sphere: no other spin has a constant field.
         if spin != 0:
             return values * factor
         mean = self._moment('mean_0', 0.0, sphere_mean(values))
@@ -56,6 +57,8 @@ class SpectralBatchNorm(nn.Module):
         )
         if self.use_running_average:
             return running.value
+        # The batch that shapes are found with is zeros, no sample of
+        # anything.
         if not self.is_initializing():
             past = self.momentum * running.value
             running.value = past + (1 - self.momentum) * observed
