@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -14,9 +13,17 @@ import numpy as np
 import tqdm
 import zarr
 
+from learning.files import (
+    MARK,
+    Output,
+    OutputError,
+    clear_leftovers,
+    read_attributes,
+)
 from sphere_ops import LatLonGrid
 from weather.data.simulation import diagnostics, physics
 from weather.data.simulation import planet as planets
+from weather.outputs import PLANET
 from weather.variables import VARIABLES, WEATHERBENCH_LEVELS
 
 STEPS_PER_DAY = 4
@@ -58,58 +65,48 @@ class SimulationConfig:
         return {_ATTRIBUTE_PREFIX + name: value for name, value in parameters.items()}
 
 
-def simulate(config: SimulationConfig, path: str | os.PathLike) -> pathlib.Path:
+def simulate(
+    config: SimulationConfig, path: str | os.PathLike, *, overwrite: bool = False
+) -> pathlib.Path:
     """Writes the simulated atmosphere to `path`, unless it is already there.
 
     Args:
       config: what to simulate.
       path: where the Zarr store (v2) goes; local. It appears under this name only when
         it is complete.
+      overwrite: whether a simulation with other parameters may be replaced.
 
     Returns:
       `path`.
 
     Raises:
-      ValueError: `path` holds something else, or a simulation with other parameters.
+      OutputError: `path` holds something else, or a simulation with other parameters.
       FloatingPointError: the simulation became unstable.
     """
-    if '://' in os.fspath(path):
-        raise ValueError(
-            f'expected a local path, got {path}; simulate locally and copy the store'
-        )
-    path = pathlib.Path(path)
-    if path.exists():
-        _check_same(config, path)
-        print(f'{path} already holds this simulation')
-        return path
-    partial = path.with_name(f'.{path.name}.partial-{os.getpid()}')
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write_store(config, partial)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return path
+    output = Output(path, PLANET, overwrite)
+    if PLANET.wrote(pathlib.Path(path)):
+        differences = _differences(config, read_attributes(path))
+        if not differences:
+            clear_leftovers(pathlib.Path(path).parent)
+            print(f'{path} already holds this simulation')
+            return pathlib.Path(path)
+        if not overwrite:
+            raise OutputError(
+                f'{path} holds another simulation: {", ".join(differences)}; say '
+                '--overwrite to replace it (overwrite=True), or choose another path'
+            )
+    with output.replacing() as unfinished:
+        _write_store(config, unfinished)
+    return pathlib.Path(path)
 
 
-def _check_same(config: SimulationConfig, path: pathlib.Path) -> None:
-    """Raises `ValueError` unless the store at `path` was simulated with `config`."""
-    try:
-        found = dict(zarr.open_group(path, mode='r').attrs)
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise ValueError(
-            f'{path} exists and is no Zarr store; remove it or choose another path'
-        ) from error
-    differences = [
+def _differences(config: SimulationConfig, found: Mapping[str, object]) -> list[str]:
+    """Parameters of a store's attributes that are not those of `config`, in words."""
+    return [
         f'{name.removeprefix(_ATTRIBUTE_PREFIX)} = {found.get(name)} (wanted {value})'
         for name, value in config.attributes().items()
         if found.get(name) != value
     ]
-    if differences:
-        raise ValueError(
-            f'{path} holds another simulation: {", ".join(differences)}; remove it or '
-            'choose another path'
-        )
 
 
 def _write_store(config: SimulationConfig, path: pathlib.Path) -> None:
@@ -236,6 +233,7 @@ def _write_coordinates(
 
 def _store_attributes(config: SimulationConfig) -> dict[str, int | str]:
     return {
+        MARK: PLANET.name,
         'Conventions': 'CF-1.11',
         'title': 'Idealised atmosphere, six-hourly on pressure levels',
         'source': 'primitive equations (dinosaur-dycore) with Held-Suarez forcing, '

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from learning.files import OutputError, temporary_name
 from sphere_ops import LatLonGrid
-from weather.data.simulation import SimulationConfig, run, simulate
+from weather.data.simulation import SimulationConfig, planet_store, simulate
 from weather.variables import VARIABLES, WEATHERBENCH_LEVELS
 
 SHORT = SimulationConfig(num_days=2, spin_up_days=1)
@@ -39,7 +40,7 @@ def files(path: pathlib.Path) -> dict[str, bytes]:
 
 def test_store_has_the_dims_and_coordinates_of_weatherbench(atmosphere):
     dims = ('time', 'level', 'latitude', 'longitude')
-    for name in run.diagnostics.NAMES:
+    for name in planet_store.diagnostics.NAMES:
         assert atmosphere[name].dims == dims
         assert atmosphere[name].dtype == np.float32
     np.testing.assert_array_equal(atmosphere.level, WEATHERBENCH_LEVELS)
@@ -210,35 +211,60 @@ def test_spin_up_is_discarded_and_not_merely_relabelled(tmp_path):
 
 def test_a_complete_store_is_left_alone(tmp_path, monkeypatch, capsys):
     path = simulate(SHORT, tmp_path / 'planet.zarr')
-    monkeypatch.setattr(run, '_write_store', None)  # would fail if called
+    monkeypatch.setattr(planet_store, '_write_store', None)  # would fail if called
     assert simulate(SHORT, path) == path
     assert 'already' in capsys.readouterr().out
 
 
-def test_a_store_with_other_parameters_is_an_error_that_names_them(store):
-    wanted = SimulationConfig(num_days=12, spin_up_days=40, seed=1)
-    with pytest.raises(ValueError, match=r'num_days = 10 \(wanted 12\); remove it'):
-        simulate(wanted, store)
+def test_a_store_with_other_parameters_is_replaced_only_when_it_is_said(tmp_path):
+    path = simulate(SHORT, tmp_path / 'planet.zarr')
+    before = files(path)
+    wanted = dataclasses.replace(SHORT, num_days=1)
+    with pytest.raises(OutputError, match=r'num_days = 2 \(wanted 1\); say --'):
+        simulate(wanted, path)
+    assert files(path) == before
+    simulate(wanted, path, overwrite=True)
+    with xr.open_zarr(path) as found:
+        assert found.sizes['time'] == planet_store.STEPS_PER_DAY
+    assert os.listdir(tmp_path) == ['planet.zarr']
 
 
-@pytest.mark.parametrize('kind', ['file', 'folder'])
-def test_something_else_at_the_path_is_an_error_and_survives(tmp_path, kind):
+@pytest.mark.parametrize('kind', ['file', 'folder', 'store'])
+def test_something_else_at_the_path_survives_overwrite(tmp_path, kind):
     path = tmp_path / 'notes'
     if kind == 'file':
         path.write_text('precious')
-    else:
+    elif kind == 'folder':
         path.mkdir()
         (path / 'precious').touch()
-    with pytest.raises(ValueError, match='no Zarr store'):
-        simulate(SHORT, path)
-    assert path.exists()
+    else:
+        xr.Dataset({'precious': 1.0}).to_zarr(path, zarr_format=2)
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match='expected nothing, or a simulated planet'):
+        simulate(SHORT, path, overwrite=True)
+    assert files(tmp_path) == before
+
+
+def test_what_a_killed_simulation_left_is_cleared_by_the_next(tmp_path):
+    path = simulate(SHORT, tmp_path / 'planet.zarr')
+    done = subprocess.run(
+        [sys.executable, '-c', 'import os; print(os.getpid())'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    mine, dead = str(os.getpid()), done.stdout.strip()
+    left = temporary_name(path).name.replace(mine, dead)
+    (tmp_path / left).mkdir()
+    assert simulate(SHORT, path) == path
+    assert os.listdir(tmp_path) == ['planet.zarr']
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
     def interrupt(fields, day):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, '_checked', interrupt)
+    monkeypatch.setattr(planet_store, '_checked', interrupt)
     with pytest.raises(KeyboardInterrupt):
         simulate(SHORT, tmp_path / 'planet.zarr')
     assert not os.listdir(tmp_path)
@@ -247,11 +273,11 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path, monkeypatch):
 def test_a_simulation_that_blows_up_says_so():
     fields = {'temperature': np.array([280.0, np.nan])}
     with pytest.raises(FloatingPointError, match='unstable before day 3.*more steps'):
-        run._checked(fields, 3)
+        planet_store._checked(fields, 3)
 
 
 def test_a_remote_path_is_an_error():
-    with pytest.raises(ValueError, match='expected a local path, got gs://'):
+    with pytest.raises(OutputError, match='gs://.*expected a local path'):
         simulate(SHORT, 'gs://bucket/planet.zarr')
 
 

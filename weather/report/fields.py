@@ -1,4 +1,4 @@
-"""Parts of the report that show fields: maps and spectra; and the training."""
+"""Sections of the report that show fields: maps and spectra; and the training."""
 
 from __future__ import annotations
 
@@ -6,18 +6,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weather.evaluation import page
-from weather.evaluation.figures import (
-    Spectrum,
-    draw_spectra,
-    draw_training,
-    to_image,
-)
 from weather.evaluation.headlines import HEADLINES, Headline
-from weather.evaluation.maps import MapRow, draw_maps
-from weather.evaluation.projection import Globe
 from weather.evaluation.spectra import power_spectra
 from weather.evaluation.summary import USUAL_LEADS, choose_leads
+from weather.report.figures import Spectrum, draw_spectra, draw_training, to_image
+from weather.report.maps import Globe, MapRow, draw_maps
+from weather.report.page import Part, Picture, Section, notice
 
 _HOUR = np.timedelta64(1, 'h')
 _MOST_STARTS = 20  # More would not change a mean spectrum that anyone can see.
@@ -31,64 +25,79 @@ def verified_starts(forecasts: xr.Dataset, truth: xr.Dataset) -> np.ndarray:
     return np.flatnonzero(np.all(held, axis=0))
 
 
-def maps_section(forecasts: xr.Dataset, truth: xr.Dataset) -> str:
+def maps_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
     """Maps of forecast, truth and error from the start in the middle of all.
+
+    Where the truth verifies no start, those of the newest forecast alone.
 
     Args:
       forecasts: canonical order, WB2 schema.
       truth: canonical order, same grid.
     """
-    starts = verified_starts(forecasts, truth)
-    if not starts.size:
-        return page.notice('The truth holds all valid times of no start.')
-    start = int(starts[starts.size // 2])
+    verified = verified_starts(forecasts, truth)
+    start = int(verified[verified.size // 2]) if verified.size else -1
     lead_hours = (forecasts.prediction_timedelta.values / _HOUR).tolist()
     leads = [lead_hours.index(h) for h in choose_leads(lead_hours, USUAL_LEADS)]
     globe = Globe(forecasts.latitude.values, forecasts.longitude.values, _land(truth))
-    parts = [
-        page.paragraph(
-            f'Start {utc(forecasts.time.values[start])}. Colours mean the same at all '
-            'lead times. Equal Earth projection, which keeps areas'
-            + ('; outlines: half land.' if globe.land is not None else '.')
+    text = (
+        f'Start {utc(forecasts.time.values[start])}. Colours mean the same at all '
+        "lead times. Mollweide's projection, which keeps areas"
+        + ('; outlines: half land.' if globe.land is not None else '.')
+    )
+    if 'member' in forecasts.dims:
+        text += f' Forecast: the mean of {forecasts.sizes["member"]} members.'
+    parts = [Part('paragraph', text)]
+    compared = truth if verified.size else None
+    if compared is None:
+        last = utc(truth.time.values[-1])
+        parts.append(
+            notice(
+                'There is no truth yet: the truth holds all valid times of no start '
+                f'(it ends at {last}). These are maps of the forecast alone.'
+            )
         )
-    ]
     for headline in HEADLINES:
-        parts.append(f'<h3>{page.escape(headline.map_words)}</h3>\n')
-        parts.append(_maps(headline, globe, forecasts, truth, start, leads))
-    return ''.join(parts)
+        parts.append(Part('heading', headline.map_words))
+        parts.append(_maps(headline, globe, forecasts, compared, start, leads))
+    return Section('maps', 'A sample forecast', parts)
 
 
-def spectra_section(forecasts: xr.Dataset, truth: xr.Dataset) -> str:
+def spectra_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
     """Power by degree of forecast and truth at each lead time, and their ratio.
 
     Args:
       forecasts: canonical order, WB2 schema.
       truth: canonical order, same grid.
     """
+    return Section('spectra', 'Spectra', _spectra(forecasts, truth))
+
+
+def _spectra(forecasts: xr.Dataset, truth: xr.Dataset) -> list[Part]:
     try:
         spectra = power_spectra(forecasts, truth, max_starts=_MOST_STARTS)
     except ValueError as error:  # A grid without a transform, or nothing in common.
-        return page.notice(f'There are no spectra: {error}.')
+        return [notice(f'There are no spectra: {error}.')]
     shown = [one for one in HEADLINES if _has_spectrum(one, spectra)]
-    notices = ''.join(
-        page.notice(f'{one.name} is not shown: it has no complete spectrum.')
+    parts = [
+        notice(f'{one.name} is not shown: it has no complete spectrum.')
         for one in HEADLINES
         if one not in shown
-    )
-    if not shown:
-        return notices
-    figure = draw_spectra([_spectrum(one, spectra) for one in shown])
-    return notices + page.picture(
-        to_image(figure, 'svg'),
-        alternative='Spectra of forecast and truth by degree, and their ratio',
-        caption='Variance by degree (total wavenumber) of the spherical harmonics, of '
-        'winds the kinetic energy, averaged over starts. Below 1 in the lower row: the '
-        'forecast is too smooth at that scale; above 1: too rough. A degree l is a '
-        'half wavelength of about 20,000 km / l.',
-    )
+    ]
+    if shown:
+        figure = draw_spectra([_spectrum(one, spectra) for one in shown])
+        picture = Picture(
+            to_image(figure, 'svg'),
+            'Spectra of forecast and truth by degree, and their ratio',
+            'Variance by degree (total wavenumber) of the spherical harmonics, of '
+            'winds the kinetic energy, averaged over starts. Below 1 in the lower row: '
+            'the forecast is too smooth at that scale; above 1: too rough. A degree l '
+            'is a half wavelength of about 20,000 km / l.',
+        )
+        parts.append(Part('picture', picture))
+    return parts
 
 
-def training_section(metrics: pd.DataFrame, timestep_hours: float | None) -> str:
+def training_section(metrics: pd.DataFrame, timestep_hours: float | None) -> Section:
     """Losses by update.
 
     Args:
@@ -96,14 +105,17 @@ def training_section(metrics: pd.DataFrame, timestep_hours: float | None) -> str
       timestep_hours: length of a model step, to name lead times; or none.
     """
     if not metrics.name.str.contains(r'^(?:validation_)?loss_step_\d+$').any():
-        return page.notice('The metrics of the training hold no losses.')
-    return page.picture(
-        to_image(draw_training(metrics, timestep_hours), 'svg'),
-        alternative='Training and validation loss by update',
-        caption='Squared error of the normalised tendency, weighted by area, level and '
-        'variable, at each lead time of the rollout. Lines: training batches; dots: '
-        'validation period with averaged weights.',
-    )
+        part = notice('The metrics of the training hold no losses.')
+    else:
+        picture = Picture(
+            to_image(draw_training(metrics, timestep_hours), 'svg'),
+            'Training and validation loss by update',
+            'Squared error of the normalised tendency, weighted by area, level and '
+            'variable, at each lead time of the rollout. Lines: training batches; '
+            'dots: validation period with averaged weights.',
+        )
+        part = Part('picture', picture)
+    return Section('training', 'Training', [part])
 
 
 def utc(time: np.datetime64) -> str:
@@ -137,41 +149,49 @@ def _maps(
     headline: Headline,
     globe: Globe,
     forecasts: xr.Dataset,
-    truth: xr.Dataset,
+    truth: xr.Dataset | None,
     start: int,
     leads: list[int],
-) -> str:
+) -> Part:
     """The figure of one field, or a notice why there is none."""
-    missing = headline.missing_from(forecasts, 'forecast') or headline.missing_from(
-        truth, 'truth'
-    )
+    missing = headline.missing_from(forecasts, 'forecast')
+    if truth is not None:
+        missing = missing or headline.missing_from(truth, 'truth')
     if missing:
-        return page.notice(f'{headline.name} is not shown: {missing}.')
+        return notice(f'{headline.name} is not shown: {missing}.')
     rows = [_row(headline, forecasts, truth, start, lead) for lead in leads]
-    fields = [field for row in rows for field in (row.forecast, row.truth)]
+    fields = [field for row in rows for field in (row.forecast, row.truth) if field]
     if not all(np.isfinite(headline.on_map(field)).any() for field in fields):
-        return page.notice(
+        return notice(
             f'{headline.name} is not shown: it is missing (NaN) in the forecast or in '
             'the truth.'
         )
-    return page.picture(
+    what = 'forecast, truth and error' if truth is not None else 'forecast'
+    picture = Picture(
         to_image(draw_maps(headline, globe, rows), 'png'),
-        alternative=f'Maps of forecast, truth and error: {headline.map_words}',
+        f'Maps of {what}: {headline.map_words}',
     )
+    return Part('picture', picture)
 
 
 def _row(
-    headline: Headline, forecasts: xr.Dataset, truth: xr.Dataset, start: int, lead: int
+    headline: Headline,
+    forecasts: xr.Dataset,
+    truth: xr.Dataset | None,
+    start: int,
+    lead: int,
 ) -> MapRow:
-    init_time = forecasts.time.values[start]
     lead_time = forecasts.prediction_timedelta.values[lead]
-    valid_time = pd.DatetimeIndex([init_time + lead_time])
-    (position,) = truth.indexes['time'].get_indexer(valid_time)
+    valid_time = forecasts.time.values[start] + lead_time
+    observed = None
+    if truth is not None:
+        (position,) = truth.indexes['time'].get_indexer(pd.Index([valid_time]))
+        observed = headline.select(truth, time=int(position))
     return MapRow(
         f'+{lead_time / _HOUR:g} h',
-        utc(init_time + lead_time),
+        utc(valid_time),
         headline.select(forecasts, time=start, prediction_timedelta=lead),
-        headline.select(truth, time=int(position)),
+        observed,
     )
 
 

@@ -55,7 +55,7 @@ _BASELINES: dict[str, dict[str, Any]] = {
 _MODELS = ('#0b5394', '#a4343a', '#2e7d4f', '#6b4c9a', '#00798c')
 # Anomaly correlation below which a forecast is of no use to a forecaster, by custom.
 USEFUL_ACC = 0.6
-_WIDTH = 11.6  # Inches; a page of 1200 pixels at 100 dots per inch.
+WIDTH = 11.6  # Inches; a page of 1200 pixels at 100 dots per inch.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def draw_scores(rmse: Sequence[Curves], acc: Sequence[Curves | None]) -> Figure:
     """
     with mpl.rc_context(STYLE):
         num_rows = 2 if any(acc) else 1
-        figure = Figure(figsize=(_WIDTH, 0.5 + 2.7 * num_rows), layout='constrained')
+        figure = Figure(figsize=(WIDTH, 0.5 + 2.7 * num_rows), layout='constrained')
         axes = figure.subplots(num_rows, len(rmse), squeeze=False)
         for ax, curves in zip(axes[0], rmse, strict=True):
             _draw_curves(ax, curves)
@@ -139,7 +139,7 @@ def draw_spectra(spectra: Sequence[Spectrum]) -> Figure:
     leads = spectra[0].lead_hours
     colours = ScalarMappable(Normalize(0, max(leads)), _lead_colours())
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH, 5.6), layout='constrained')
+        figure = Figure(figsize=(WIDTH, 5.6), layout='constrained')
         axes = figure.subplots(2, len(spectra), squeeze=False, sharex='col')
         for (above, below), spectrum in zip(axes.T, spectra, strict=True):
             _draw_power(above, spectrum, colours)
@@ -165,7 +165,7 @@ def draw_training(metrics: pd.DataFrame, timestep_hours: float | None = None) ->
     steps = sorted({*training, *validation})
     colours = _lead_colours()(np.linspace(0, 1, max(2, len(steps))))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(_WIDTH, 3.3), layout='constrained')
+        figure = Figure(figsize=(WIDTH, 3.3), layout='constrained')
         ax = figure.subplots()
         for step, colour in zip(steps, colours, strict=False):
             name = f'step {step}'

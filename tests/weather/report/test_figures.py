@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from weather.evaluation.figures import (
+from weather.report.figures import (
     Curves,
     Spectrum,
     draw_scores,
@@ -137,7 +137,7 @@ def test_style_does_not_outlive_a_figure():
 def test_pyplot_is_never_imported():
     # It would choose a window system and keep every figure alive.
     code = (
-        'import sys, weather.evaluation.figures, weather.evaluation.maps\n'
+        'import sys, weather.report.figures, weather.report.maps\n'
         'sys.exit("matplotlib.pyplot" in sys.modules)'
     )
     subprocess.run([sys.executable, '-c', code], check=True, timeout=120)
