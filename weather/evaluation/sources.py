@@ -24,7 +24,7 @@ COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
 # A path, address, glob pattern, or list of these, or what is open already.
-Source = xr.Dataset | str | os.PathLike | Sequence[str | os.PathLike]
+Source = xr.Dataset | str | os.PathLike | list[str]
 
 
 def resolve(
@@ -50,10 +50,9 @@ def address(source: Source | None) -> str | None:
     """Where a source comes from, as far as it says so."""
     if isinstance(source, xr.Dataset):
         return str(source.encoding.get('source', 'in memory'))
-    if source is None:
-        return None
-    several = [source] if isinstance(source, str | os.PathLike) else source
-    return ', '.join(os.fspath(one) for one in several)
+    if isinstance(source, list):
+        return ', '.join(source)
+    return None if source is None else os.fspath(source)
 
 
 def check_same_grid(
