@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from matplotlib.ticker import MaxNLocator
 
+from sphere_ops.grid import area_weights
 from weather.evaluation import projection
 from weather.evaluation.headlines import Headline
-from weather.evaluation.metrics import area_weights
 
 _ERROR_COLOURS = 'RdBu_r'
 _NUM_COLOURS = 256  # Of a colour map, between which steps are spread.
