@@ -252,7 +252,9 @@ def _static_field(part: Part, name: str, axes: Axes) -> StoredField:
     return field
 
 
-def _known_levels(part: Part, *, exclude: Sequence[str]) -> dict[str, tuple[float, ...]]:
+def _known_levels(
+    part: Part, *, exclude: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
     """Every known variable with a time axis, at all levels of the store."""
     vertical = np.sort(part.coordinates.get('level', np.empty(0))).tolist()
     levels = {
