@@ -137,9 +137,9 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
     """Weights of the rows: the area of a cell over the mean area of all.
 
     Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
-    `metrics.get_lat_weights`). Where the outermost row is further from its pole than
-    from the next row, the grid is a limited area there, and its cell ends half a
-    spacing beyond the row. For scores: not exact for spectra.
+    `metrics.get_lat_weights`). Where the outermost row is as far from its pole as from
+    the next row, the grid is a limited area there, and its cell ends half a spacing
+    beyond the row. For scores: not exact for spectra.
 
     Args:
       latitudes: `[lat]`, degrees, ascending or descending.
@@ -163,7 +163,7 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
         )
     south_first = latitudes if latitudes[0] < latitudes[-1] else latitudes[::-1]
     inner = (south_first[1:] + south_first[:-1]) / 2
-    south, north = _outer_bounds(south_first)
+    south, north = outer_bounds(south_first)
     areas = np.diff(np.sin(np.radians(np.concatenate([[south], inner, [north]]))))
     areas = areas if south_first is latitudes else areas[::-1]
     return areas / areas.mean()
@@ -172,8 +172,8 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
 def is_global(latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike) -> bool:
     """Whether rows and columns cover the whole sphere.
 
-    They do where no gap is wider than the spacing: between the outermost rows and the
-    poles, and between the last column and the first (half a spacing more is forgiven).
+    They do where no gap is as wide as the spacing between the outermost rows and the
+    poles, nor wider between columns (half a spacing more is forgiven).
 
     Args:
       latitudes: `[lat]`, degrees, in order.
@@ -183,18 +183,20 @@ def is_global(latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike) -
     columns = np.sort(np.mod(np.asarray(longitudes, np.float64), 360))
     gaps = np.diff(columns, append=columns[:1] + 360)
     evenly = gaps.max() <= 1.5 * 360 / columns.size
-    return _outer_bounds(rows) == (-90.0, 90.0) and bool(evenly)
+    return outer_bounds(rows) == (-90.0, 90.0) and bool(evenly)
 
 
-def _outer_bounds(south_first: np.ndarray) -> tuple[float, float]:
-    """Where the cells of the outermost rows end, in degrees."""
+def outer_bounds(south_first: np.ndarray) -> tuple[float, float]:
+    """Where the cells of the outer rows of `[lat]`, south first, end: degrees."""
     if south_first.size < 2:
         return -90.0, 90.0
     bounds = []
     for sign, row, inner in ((-1, 0, 1), (1, -1, -2)):
         spacing = abs(south_first[row] - south_first[inner])
         to_pole = 90 - sign * south_first[row]
-        limited = to_pole > spacing + COORDINATE_TOLERANCE_DEGREES
+        # The outermost row of a Gauss grid is 0.78 of a spacing away from the pole; at
+        # a whole one a row at the pole is missing.
+        limited = to_pole > 0.9 * spacing
         bounds.append(
             float(south_first[row] + sign * spacing / 2) if limited else 90.0 * sign
         )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sphere_ops.grid import COORDINATE_TOLERANCE_DEGREES, LatLonGrid
+from sphere_ops.grid import COORDINATE_TOLERANCE_DEGREES, LatLonGrid, is_global
 from weather.data import units
 from weather.data.decoding import Packing
 from weather.data.sources import RawStore, RawVariable
@@ -214,12 +214,22 @@ def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
     """Returns the store's grid; `ValueError` if unknown or not the one expected."""
     found = axes.grid
     if found is None:
-        try:
-            return LatLonGrid.from_latitudes_longitudes(
-                axes.coordinates['latitude'], axes.coordinates['longitude']
+        latitude, longitude = (
+            axes.coordinates['latitude'],
+            axes.coordinates['longitude'],
+        )
+        expected = f'expected {grid} in' if grid else 'unknown grid in'
+        if not is_global(latitude, longitude):
+            raise ValueError(
+                f'{expected} {source}: found a limited area, latitude '
+                f'{latitude.min():g} to {latitude.max():g}, longitude '
+                f'{longitude.min():g} to {longitude.max():g} '
+                f'({latitude.size} x {longitude.size}); a model needs the whole '
+                'globe, only scores can be had on less'
             )
+        try:
+            return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
         except ValueError as error:
-            expected = f'expected {grid} in' if grid else 'unknown grid in'
             raise ValueError(f'{expected} {source}: {error}') from None
     if grid is not None and found != grid:
         raise ValueError(

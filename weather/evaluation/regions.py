@@ -14,13 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from learning.spelling import did_you_mean
-from sphere_ops.grid import area_weights
+from sphere_ops.grid import area_weights, is_global, outer_bounds
 
 # Coordinates of public stores are rounded to three decimals at worst: a row that is
 # nominally on the edge of a region belongs to it.
 EDGE_TOLERANCE_DEGREES = 1e-3
-# The outer rows of global grids lie up to 0.78 of a step (Gauss) from the poles.
-REACH = 0.9
 
 AREA = 'area'
 WEIGHTING = (
@@ -109,26 +107,20 @@ REGIONS: Mapping[str, Region] = {
 def extent(latitudes: np.ndarray, longitudes: np.ndarray) -> Region:
     """The part of the sphere that the cells of a grid fill: `Region()` if all of it.
 
-    A cell reaches half a step beyond its point, and to a pole that is nearer than a
-    step, as in `area_weights`.
+    A cell reaches half a step beyond its point; rows as in `area_weights`.
     """
-    rows = np.sort(latitudes)
-    south, north = -90.0, 90.0
-    if rows.size > 1:
-        first, last = rows[1] - rows[0], rows[-1] - rows[-2]
-        if rows[0] - REACH * first > -90:
-            south = rows[0] - first / 2
-        if rows[-1] + REACH * last < 90:
-            north = rows[-1] + last / 2
+    if is_global(latitudes, longitudes):
+        return Region()
+    band = outer_bounds(np.sort(latitudes))
     columns = np.sort(np.mod(longitudes, 360))
     gaps = np.diff(np.append(columns, columns[0] + 360))
     widest, step = int(gaps.argmax()), float(np.median(gaps))
     if gaps[widest] < 1.5 * step + EDGE_TOLERANCE_DEGREES:
-        return Region(((float(south), float(north)),))
+        return Region((band,))
     east = columns[widest] + step / 2
     west = np.roll(columns, -1)[widest] - step / 2
     sides = float(np.mod(west, 360)), float(np.mod(east, 360))
-    return Region(((float(south), float(north)),), sides)
+    return Region((band,), sides)
 
 
 def regions_on(

@@ -250,7 +250,7 @@ BAD_STORES = {
     'latitude shifted': (shifted_latitude, 'expected LatLonGrid.*0.5'),
     'limited area': (
         lambda d: d.isel(latitude=slice(0, 3)),
-        'expected LatLonGrid.*equiangular.*regrid',
+        r'expected LatLonGrid.*limited area, latitude 15 to 75, .*\(3 x 8\)',
     ),
     'wrong grid': (
         lambda d: d.isel(longitude=slice(None, None, 2)),
