@@ -65,6 +65,11 @@ class Data:
         )
 
     @property
+    def inputs(self) -> ChannelIndex:
+        """The fields of the store that a step reads and does not forecast."""
+        return ChannelIndex({})
+
+    @property
     def trained_on(self) -> tuple[str, ...]:
         """Which of the periods for validation and test overlap the training period."""
         (first, last), others = self.train, ('validation', 'test')

@@ -28,7 +28,8 @@ from weather.forecasting.export import (
     to_dataset,
 )
 from weather.forecasting.run import Run
-from weather.model.forecast_model import ForecastModel, Variables
+from weather.model.forecaster import Forecaster, Weights
+from weather.model.state import Forcing
 
 _HOUR = np.timedelta64(1, 'h')
 _LOGGER = logging.getLogger(__name__)
@@ -226,8 +227,8 @@ def stream(
     finite.
     """
     advance = jax.jit(_advance, donate_argnums=2)
-    normalize = jax.jit(ForecastModel.normalize)
-    to_si = jax.jit(lambda model, state: model.normalizer.denormalize(state))
+    normalize = jax.jit(Forecaster.normalize)
+    to_si = jax.jit(Forecaster.denormalize)
     count = len(layout.init_times)
     batch_size = min(batch_size, count)
     for first in range(0, count, batch_size):
@@ -242,7 +243,8 @@ def stream(
             while np.any(valid_times < init_times + lead_time):
                 valid_times = valid_times + trained.timestep
                 phases = clock(valid_times, timestep=trained.timestep)
-                state = advance(trained.variables, trained.model, state, phases)
+                forcing = Forcing(phases)
+                state = advance(trained.variables, trained.model, state, forcing)
             states = np.asarray(to_si(trained.model, state))
             states = states[: starts.stop - starts.start]
             yield Slab(starts, lead, states)
@@ -271,9 +273,10 @@ def _initial_fields(
 
 
 def _advance(
-    variables: Variables, model: ForecastModel, state: jax.Array, phases: jax.Array
+    weights: Weights, model: Forecaster, state: jax.Array, forcing: Forcing
 ) -> jax.Array:
-    return model.step(variables, state, phases)
+    steps = jax.tree.map(lambda leaf: leaf[None], forcing)
+    return model.rollout(weights, state, steps)[-1]
 
 
 def _minute(time: np.datetime64) -> str:

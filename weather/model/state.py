@@ -8,7 +8,7 @@ stacking and normalising are faster on the device than on the host.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ class Forcing(NamedTuple):
         experiment has no variables that are only inputs.
     """
 
-    clock: jax.Array
+    clock: Any
     inputs: jax.Array | None = None
 
 

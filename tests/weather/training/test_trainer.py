@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from learning.checkpoint import Checkpoints
+from learning.optimizer import learning_rate_schedule
+from learning.update import init_train_state
 from tests.weather import tiny
 from weather.forecasting.run import load_run
 from weather.training.trainer import train
-from weather.training.update import init_train_state, learning_rate_schedule
 from weather.workdir import Workdir, WorkdirError
 
 # Eight devices add up a gradient in another order than one: float32 round-off, which
@@ -60,15 +61,15 @@ def checkpointed(workdir):
     files = Workdir(workdir)
     setup = files.read_config()
     run = load_run(workdir)
-    state = init_train_state(run.model, setup.training)
+    state = init_train_state(run.variables, setup.training)
     template = {
         'update': state.update,
-        'variables': state.variables,
+        'variables': state.weights,
         'optimizer': state.optimizer,
     }
-    with Checkpoints(files.checkpoints) as saved:
-        assert saved.latest == setup.training.num_updates
-        training = saved.restore_training(template)
+    saved = Checkpoints(files.checkpoints)
+    assert saved.updates[-1] == setup.training.num_updates
+    training = saved.restore('training', template, saved.updates[-1])
     leaves = jax.tree_util.tree_leaves_with_path((training, run.variables))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -124,7 +125,7 @@ def test_eight_devices_train_like_one(store, finished, tmp_path):
 def test_a_finished_training_has_nothing_left_to_do(store, finished, capsys):
     before = read_metrics(finished)
     train(tiny.setup(store), finished)
-    assert 'resuming after update 9' in capsys.readouterr().out
+    assert 'nothing left to do: ' in capsys.readouterr().out
     assert read_metrics(finished) == before
 
 
@@ -149,8 +150,7 @@ def test_metrics_are_there_once_per_update_with_a_loss_for_every_lead(finished):
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(store, finished):
-    with Checkpoints(Workdir(finished).checkpoints) as saved:
-        metadata = saved.metadata()
+    metadata = Checkpoints(Workdir(finished).checkpoints).metadata(9)
     assert metadata['config'] == tiny.setup(store).to_dict()
     assert metadata['loader'] == {'seed': 0, 'next_update': 9}
     assert metadata['timestep_seconds'] == 6 * 3600
@@ -177,7 +177,7 @@ def test_a_period_too_short_for_the_rollout_is_refused_before_anything_is_writte
 
 
 def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
-    from weather.training.sharding import check_batch_size
+    from learning.sharding import check_batch_size
 
     class Mesh:
         size = 8
