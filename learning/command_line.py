@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from learning import signals
+from learning import config_flags, signals
 
 _TRACEBACK = flags.DEFINE_bool(
     'traceback', False, 'Show where an error came from, not only what it is.'
@@ -57,24 +57,20 @@ def _set_up_log() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; what ml_collections raises for a wrong key becomes one line."""
+    """Parses flags, those of a config's keys as well."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(config_flags.declare(argv))
     except SystemExit:
-        # Only flags that ask for help end here, and absl calls that a failure.
+        # Only the flags of help end here, and absl calls that a failure.
         sys.exit(0)
-    except (
-        *(flags.Error, AttributeError, KeyError, TypeError),
-        *(ValueError, OSError, SyntaxError, ImportError),
-    ) as error:
+    except flags.Error as error:
         sys.exit(_fail(error, expected=True))
 
 
 def _fail(error: BaseException, *, expected: bool = False) -> int:
     message: object = error
-    # The text of a KeyError is the representation of its message, quotes and all;
-    # ml_collections puts one into an AttributeError.
-    while isinstance(message, KeyError | AttributeError) and message.args:
+    # The text of a KeyError is the representation of its message, quotes and all.
+    if isinstance(message, KeyError) and message.args:
         message = message.args[0]
     text = ' '.join(str(message).split()) or type(error).__name__
     if not (expected or isinstance(error, _EXPECTED)):

@@ -8,18 +8,14 @@ Example:
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from learning import command_line
+from learning import command_line, config_flags
 
-_CONFIG = config_flags.DEFINE_config_file(
-    'config', None, 'Experiment, a file in configs/; keys as --config.data.store=PATH.'
-)
+_CONFIG = config_flags.define('config', 'configs/*.py, or the config.json of a run.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Directory of the run.')
 _OUTPUT = flags.DEFINE_string(
     'output', None, 'Path of the netCDF; WORKDIR/statistics.nc where not given.'
 )
-flags.mark_flag_as_required('config')
 flags.register_multi_flags_validator(
     ['workdir', 'output'],
     lambda values: any(values.values()),
@@ -33,7 +29,7 @@ def main() -> None:
     from weather import experiment, workdir
     from weather.data import statistics, store
 
-    setup = experiment.Experiment.from_config(_CONFIG.value)
+    setup = experiment.Experiment.from_config(_CONFIG.entries, _CONFIG.overrides)
     data = setup.data
     dataset = store.open_store(
         data.store,

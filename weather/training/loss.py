@@ -45,9 +45,7 @@ def make_validation(
 ) -> Callable[[Weights, Forecaster, DeviceBatch], jax.Array]:
     """Builds the compiled loss `[step]` of forecasts as they are made from weights."""
 
-    def validate(
-        weights: Weights, model: Forecaster, batch: DeviceBatch
-    ) -> jax.Array:
+    def validate(weights: Weights, model: Forecaster, batch: DeviceBatch) -> jax.Array:
         states, forcings = _trajectory(model, batch)
         predicted = model.rollout(weights, states[0], forcings)
         return _losses(model, predicted, states[1:], channel_weights)

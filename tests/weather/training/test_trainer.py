@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from learning import lock
 from learning.checkpoint import Checkpoints
 from learning.optimizer import learning_rate_schedule
 from learning.update import init_train_state
@@ -108,6 +110,53 @@ def test_a_killed_training_ends_bit_for_bit_like_one_that_was_not(
     assert read_metrics(workdir) == read_metrics(finished)
 
 
+def test_a_damaged_checkpoint_is_passed_by_and_the_end_is_the_same(
+    store, finished, tmp_path, caplog
+):
+    """Bit for bit: the one before it is as good a place to go on from."""
+    workdir = shutil.copytree(finished, tmp_path / 'damaged')
+    newest = Workdir(workdir).checkpoints / '9'
+    damaged = max(newest.glob('training/**/d/*'), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+    train(tiny.setup(store), workdir)
+    named = [line for line in caplog.messages if 'is damaged' in line]
+    assert len(named) == 1 and str(newest) in named[0] and '8 is used' in named[0]
+    expected, found = checkpointed(finished), checkpointed(workdir)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert read_metrics(workdir) == read_metrics(finished)
+    (kept,) = newest.parent.glob('9.damaged-*')
+    assert (kept / damaged.relative_to(newest)).read_bytes() == content
+
+
+def test_what_the_loss_decides_survives_in_the_checkpoint(finished):
+    saved = Checkpoints(Workdir(finished).checkpoints)
+    losses = {(u, name): float(value) for u, name, value in read_metrics(finished)}
+    progress = saved.metadata(9)['progress']
+    assert set(progress['best']) == {'1', '2'}  # By the length of the rollout.
+    assert progress['best']['2'] <= losses[6, 'loss']
+    np.testing.assert_allclose(
+        progress['validation_loss'], losses[9, 'validation_loss'], rtol=1e-7
+    )
+
+
+def test_a_second_training_in_the_workdir_is_refused(store, tmp_path):
+    with lock.hold(tmp_path / 'run', work='training'):
+        with pytest.raises(lock.LockedError, match=f'process {os.getpid()} on '):
+            train(tiny.setup(store), tmp_path / 'run')
+    assert not Workdir(tmp_path / 'run').config.exists()
+
+
+def test_the_checkpoints_of_another_run_are_refused(store, finished, tmp_path):
+    other = Workdir(tmp_path / 'other')
+    shutil.copytree(Workdir(finished).checkpoints, other.checkpoints)
+    with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
+        train(tiny.setup(store, learning_rate=1e-3), other.path)
+
+
 def test_eight_devices_train_like_one(store, finished, tmp_path):
     flags = '--xla_force_host_platform_device_count=8'
     process = start(store, tmp_path / 'eight', XLA_FLAGS=flags)
@@ -163,7 +212,7 @@ def test_a_checkpoint_that_is_not_there_is_named(finished):
 
 def test_a_loss_that_is_not_finite_stops_the_training(store, tmp_path):
     setup = tiny.setup(store, learning_rate=1e38, warmup_updates=0, clip_norm=1e30)
-    with pytest.raises(FloatingPointError, match='lower training.learning_rate'):
+    with pytest.raises(FloatingPointError, match='Lower training.learning_rate'):
         train(setup, tmp_path / 'run')
 
 
