@@ -6,20 +6,14 @@ Beside it the walk through the types of a schema, from a key to what stands unde
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import pydantic
 
+from learning.spelling import did_you_mean
+
 Place = tuple[str | int, ...]
-
-
-def did_you_mean(name: object, candidates: Iterable[str]) -> str:
-    """Returns `', did you mean ...?'` for the nearest candidate, or an empty string."""
-    nearest = difflib.get_close_matches(str(name), list(candidates), n=1, cutoff=0.5)
-    return f', did you mean {nearest[0]!r}?' if nearest else ''
 
 
 def is_group(kind: Any) -> bool:

@@ -9,14 +9,16 @@ marked `MACHINE` never changes, because digests leave defaults out.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
-from learning.problems import did_you_mean
 from learning.schema import (
     EXTENDABLE,
     MACHINE,
@@ -29,83 +31,29 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
+from weather.entries import (
+    Curriculum,
+    Fraction,
+    Gigabytes,
+    Levels,
+    Period,
+    Statics,
+    Weight,
+    WindowDays,
+)
 from weather.variables import (
-    STORED_STATICS,
     VARIABLES,
     WEATHERBENCH_LEVELS,
     ChannelIndex,
+    Variable,
+    get_variable,
+    register,
 )
 
 __all__ = ['ConfigError', 'Experiment', 'differences']
 
-_DATE = re.compile(r'(\d{4})(-\d\d(-\d\d([T ]\d\d(:\d\d){0,2})?)?)?')
-
-
-def _date(value: str) -> str:
-    """Refuses what is no date of the calendar, such as 2003-02-30."""
-    try:
-        if not _DATE.fullmatch(value):
-            raise ValueError(value)
-        np.datetime64(value)
-    except ValueError:
-        raise ValueError(f'must be a date such as 2003-01-31, got {value!r}') from None
-    return value
-
-
-def _period(dates: tuple[str, str]) -> tuple[str, str]:
-    first, last = dates
-    # Dates may be shortened, and 2001 as the last one means all of 2001.
-    if first[: len(last)] > last[: len(first)]:
-        raise ValueError(
-            f'must be the first and the last date, got {first!r} after {last!r}'
-        )
-    return dates
-
-
-def _variables(levels: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    if not levels:
-        raise ValueError('must hold a variable')
-    try:
-        ChannelIndex(levels)
-    except ValueError as error:
-        raise ValueError(f'is impossible: {error}') from None
-    return levels
-
-
-def _statics(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in STORED_STATICS:
-            raise ValueError(
-                f'has unknown field {name!r}{did_you_mean(name, STORED_STATICS)}; it '
-                f'may have {", ".join(STORED_STATICS)}'
-            )
-    return names
-
-
-def _curriculum(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    first_updates = [first for first, _ in pairs]
-    if first_updates[:1] != [0]:
-        raise ValueError(
-            'must be pairs (first update, rollout steps), the first at update 0, got '
-            f'{pairs}'
-        )
-    if sorted(set(first_updates)) != first_updates:
-        raise ValueError(f'must ascend in updates, got {pairs}')
-    return pairs
-
-
-def _odd(days: int) -> int:
-    if days % 2 == 0:
-        raise ValueError(f'must be odd, got {days}')
-    return days
-
-
-Date = Annotated[str, AfterValidator(_date)]
-Period = Annotated[tuple[Date, Date], AfterValidator(_period)]
-Gigabytes = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, lt=1)]
-Weight = Annotated[Number, Field(ge=0)]
 _UPPER_AIR = (
     'geopotential',
     'specific_humidity',
@@ -116,6 +64,25 @@ _UPPER_AIR = (
 )
 
 
+class Definition(Group):
+    """A variable that the project's table lacks; see `weather.variables.Variable`."""
+
+    short_name: str
+    units: str
+    standard_name: str
+    plausible: tuple[Number, Number]
+    role: Literal['both', 'input', 'output', 'static'] = 'both'
+    northward: str | None = None
+    vector: str | None = None
+
+
+def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:
+    """Makes them known, before other keys speak of them."""
+    for name, definition in found.items():
+        register(Variable(name, **definition.model_dump()))
+    return found
+
+
 class Data(Group):
     """Where the atmosphere is and which part of it is used for what.
 
@@ -123,8 +90,12 @@ class Data(Group):
       store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
         science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
-      variables: levels in hPa of every variable of the state; none for a surface
-        variable. The order of channels is that of `weather.variables.VARIABLES`.
+      definitions: variables that the project's table lacks, by name.
+      variables: levels in hPa of every variable that is read or forecast; none for a
+        surface variable. Channels are in the order of `weather.variables.VARIABLES`.
+      roles: what the model does with a variable, where it is not what the table says:
+        `'both'` reads and forecasts it, `'input'` only reads it, from the store at the
+        valid time of each step, `'output'` only forecasts it.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
       cache_gb: memory for decoded fields that may be read again.
@@ -138,10 +109,13 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
-    variables: Annotated[dict[str, tuple[Integer, ...]], AfterValidator(_variables)] = (
-        dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
+    definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
+    variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
+    roles: dict[str, Literal['both', 'input', 'output']] = {}
+    statics: Statics = (
+        'geopotential_at_surface',
+        'land_sea_mask',
     )
-    statics: Annotated[tuple[str, ...], AfterValidator(_statics)] = STORED_STATICS
     train: Period
     validation: Period
     test: Period
@@ -152,15 +126,30 @@ class Data(Group):
 
     @property
     def channels(self) -> ChannelIndex:
-        """The channels of a state, in the order of `VARIABLES`."""
-        rank = {name: i for i, name in enumerate(VARIABLES)}
-        names = sorted(self.variables, key=lambda name: rank[name])
-        return ChannelIndex({name: self.variables[name] for name in names})
+        """The channels of a state: what is forecast."""
+        levels = self._levels('both', 'output')
+        return ChannelIndex(levels, outputs=self._levels('output'))
 
     @property
     def inputs(self) -> ChannelIndex:
         """The fields of the store that a step reads and does not forecast."""
-        return ChannelIndex({})
+        return ChannelIndex(self._levels('input'))
+
+    @property
+    def stored(self) -> ChannelIndex:
+        """All fields that training reads from the store, statics apart."""
+        return ChannelIndex(self._levels('both', 'output', 'input'))
+
+    def role(self, name: str) -> str:
+        """What the model does with one of the variables."""
+        return self.roles.get(name, get_variable(name).role)
+
+    def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
+        rank = {name: i for i, name in enumerate(VARIABLES)}
+        names = sorted(self.variables, key=lambda name: rank[name])
+        return {
+            name: self.variables[name] for name in names if self.role(name) in roles
+        }
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -244,9 +233,7 @@ class Training(Group):
     seed: Annotated[Integer, Field(ge=0)] = 0
     num_updates: Annotated[Count, EXTENDABLE]
     batch_size: Count = 32
-    curriculum: Annotated[
-        tuple[tuple[Integer, Count], ...], AfterValidator(_curriculum)
-    ] = ((0, 1),)
+    curriculum: Curriculum = ((0, 1),)
     learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
     warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
     beta2: Fraction = 0.98
@@ -296,7 +283,7 @@ class Climatology(Group):
         WeatherBench 2 uses 61.
     """
 
-    window_days: Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)] = 61
+    window_days: WindowDays = 61
 
 
 def _to_format_2(entries: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +332,25 @@ class Experiment(Config):
     @model_validator(mode='after')
     def _check_names(self) -> Experiment:
         """Checks the entries that refer to variables and levels by name."""
-        channels, loss = self.data.channels, self.loss
+        data, loss = self.data, self.loss
+        for name in data.roles:
+            if name not in data.variables:
+                raise ValueError(
+                    f'config.data.roles has {name!r}, which data.variables lacks'
+                    f'{did_you_mean(name, data.variables)}'
+                )
+        for name in data.variables:
+            if data.role(name) == 'static':
+                raise ValueError(
+                    f'config.data.variables has {name!r}, which never changes: it '
+                    'belongs to data.statics'
+                )
+        channels = data.channels
+        if not len(channels.prognostic):
+            raise ValueError(
+                'config.data.variables must hold a variable that is read and forecast, '
+                f'got {", ".join(data.variables)} with other roles'
+            )
         for name in loss.variable_weights:
             if name not in channels.variables:
                 raise ValueError(

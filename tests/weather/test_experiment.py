@@ -1,5 +1,6 @@
 """A config is complete, known and possible, or it is refused with a reason."""
 
+import copy
 import importlib
 import json
 import pathlib
@@ -8,6 +9,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.weather import tiny
+from weather import experiment, variables
 from weather.data.forcings import CLOCK
 from weather.experiment import ConfigError, Experiment
 from weather.model.forecaster import Forecaster
@@ -139,3 +142,70 @@ def test_the_curriculum_is_a_function_of_the_update():
 def test_periods_that_training_has_seen_are_known():
     assert load('ncep_sample').data.trained_on == ('validation', 'test')
     assert load('demo').data.trained_on == ()
+
+
+def with_data(**changes):
+    config = tiny.entries('nowhere.zarr')
+    config['data'].update(changes)
+    return Experiment.from_config(config)
+
+
+ROLES = {
+    'temperature': (500, 850),
+    'sea_surface_temperature': (),
+    'total_precipitation_6hr': (),
+}
+
+
+def test_roles_come_from_the_table_and_the_config_may_say_otherwise():
+    data = with_data(variables=ROLES).data
+    assert data.channels.variables == ('temperature', 'total_precipitation_6hr')
+    assert data.channels.outputs == {'total_precipitation_6hr'}
+    assert data.inputs.variables == ('sea_surface_temperature',)
+    assert len(data.stored) == 4
+    data = with_data(variables=ROLES, roles={'sea_surface_temperature': 'both'}).data
+    assert 'sea_surface_temperature' in data.channels.variables
+    assert not len(data.inputs)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(roles={'temprature': 'input'}), "did you mean 'temperature'"),
+        (dict(roles={'temperature': 'inputs'}), "did you mean 'input'"),
+        (dict(variables={'land_sea_mask': ()}), 'belongs to data.statics'),
+        (dict(variables={'sea_surface_temperature': ()}), 'read and forecast'),
+    ],
+)
+def test_impossible_roles_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        with_data(**changes)
+
+
+def test_a_variable_may_be_defined_in_the_config(monkeypatch):
+    monkeypatch.setattr(variables, 'VARIABLES', dict(variables.VARIABLES))
+    monkeypatch.setattr(experiment, 'VARIABLES', variables.VARIABLES)
+    ozone = {
+        'short_name': 'O3',
+        'units': 'kg kg-1',
+        'standard_name': 'mass_fraction_of_ozone_in_air',
+        'plausible': (-1e-6, 1e-4),
+    }
+    levels = {'temperature': (500,), 'ozone': (12.5, 50.0)}
+    setup = with_data(variables=levels, definitions={'ozone': ozone})
+    assert list(setup.data.channels) == [
+        ('temperature', 500),
+        ('ozone', 12.5),
+        ('ozone', 50),
+    ]
+    assert Experiment.from_config(setup.to_dict()) == setup
+    with pytest.raises(ConfigError, match='known already'):
+        with_data(variables=levels, definitions={'ozone': {**ozone, 'units': '1'}})
+
+
+def test_a_new_key_at_its_default_leaves_digests_as_they_are():
+    config = tiny.entries('nowhere.zarr')
+    spelt_out = copy.deepcopy(config)
+    spelt_out['data'] |= {'roles': {}, 'definitions': {}}
+    before, after = (Experiment.from_config(one) for one in (config, spelt_out))
+    assert before.digest == after.digest

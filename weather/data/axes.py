@@ -12,10 +12,10 @@ import numpy as np
 import xarray
 import zarr
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.data.stored_field import DIMS
 from weather.data.times import check_times
-from weather.variables import did_you_mean
 
 
 class StoreNotFoundError(ValueError, FileNotFoundError):

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.variables import VARIABLES, did_you_mean, stored_statics
+from weather.variables import VARIABLES, stored_statics
 
 # Forcing channels, in order. All are O(1): the first is in units of `SOLAR_CONSTANT`.
 FORCINGS = (

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import area_weights
-from weather.variables import did_you_mean
 
 # Coordinates of public stores are rounded to three decimals at worst: a row that is
 # nominally on the edge of a region belongs to it.

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.evaluation import sources
-from weather.variables import VARIABLES, did_you_mean
+from weather.variables import VARIABLES
 
 _LOGGER = logging.getLogger(__name__)
 
