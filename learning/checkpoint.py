@@ -151,8 +151,7 @@ class Checkpoints:
         found = self.updates
         if not found:
             raise FileNotFoundError(
-                f'no complete checkpoint in {self.directory}; train first with '
-                'scripts/train.py'
+                f'no complete checkpoint in {self.directory}; train first'
             )
         if update is None:
             newest = self.newest_whole()

@@ -87,7 +87,7 @@ def open_training_store(setup: Experiment) -> Atmosphere:
     data = setup.data
     return open_atmosphere(
         data.store,
-        levels=data.channels.levels,
+        levels=data.stored.levels,
         statics=data.statics,
         grid=setup.grid,
         storage_options=data.storage_options,

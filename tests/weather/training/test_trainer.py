@@ -14,7 +14,6 @@ import pytest
 
 from learning import lock
 from learning.checkpoint import Checkpoints
-from learning.optimizer import learning_rate_schedule
 from learning.update import init_train_state
 from tests.weather import tiny
 from weather.forecasting.run import load_run
@@ -223,23 +222,6 @@ def test_a_period_too_short_for_the_rollout_is_refused_before_anything_is_writte
     with pytest.raises(ValueError, match='at least 10 consecutive'):
         train(setup, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-
-
-def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
-    from learning.sharding import check_batch_size
-
-    class Mesh:
-        size = 8
-
-    with pytest.raises(ValueError, match='multiple of the 8 devices, got 12'):
-        check_batch_size(12, Mesh())
-
-
-def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_zero(store):
-    schedule = learning_rate_schedule(tiny.setup(store).training)
-    np.testing.assert_allclose(
-        [schedule(0), schedule(2), schedule(9)], [0, 1e-2, 0], rtol=0, atol=1e-8
-    )
 
 
 def test_statistics_of_another_period_are_refused(store, tmp_path):
