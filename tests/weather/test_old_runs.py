@@ -81,7 +81,7 @@ def test_it_goes_on_as_it_did_then(run):
     for name, value in then.items():
         np.testing.assert_allclose(now[name], value, **TRAINING_ROUND_OFF, err_msg=name)
     with Checkpoints(run.checkpoints) as saved:
-        assert max(saved.updates()) == 8
+        assert max(saved.updates) == 8
         assert saved.metadata(8)['config_hash'] == run.known_digests()[-1]
     assert run.known_digests()[0] == DIGEST
 
