@@ -20,9 +20,7 @@ _OUTPUT = flags.DEFINE_string('output', None, 'Scores, a CSV file.', required=Tr
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace scores that are there.')
 _MODEL_NAME = flags.DEFINE_string('model_name', 'spherecast', 'Column "model".')
 _BASELINES = flags.DEFINE_list(
-    'baselines',
-    None,
-    'Among persistence, climatology; all that the stores allow. Empty: none.',
+    'baselines', None, 'Among persistence, climatology; all. Empty: none.'
 )
 _REGIONS = flags.DEFINE_list('regions', None, 'Names of regions; all.')
 _LEAD_HOURS = flags.DEFINE_list('lead_hours', None, 'Lead times in hours; all.')
@@ -41,7 +39,7 @@ def main() -> None:
     from weather.evaluation import evaluate, score_file
     from weather.outputs import SCORES
 
-    sources = [_FORECAST.value, _TRUTH.value, _CLIMATOLOGY.value]
+    sources = _FORECAST.value, _TRUTH.value, _CLIMATOLOGY.value
     read = tuple(filter(None, sources))
     output = Output(_OUTPUT.value, SCORES, _OVERWRITE.value, read)
     output.check()
@@ -58,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command_line.run(main)
+    command_line.execute(main)

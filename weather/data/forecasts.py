@@ -42,15 +42,44 @@ def open_forecasts(
         `FileNotFoundError` and a `ValueError`.
       ValueError: unreadable, another schema, or files that do not belong together.
     """
-    name = 'the dataset' if isinstance(path, xr.Dataset) else str(path)
+    forecasts = open_any_forecasts(path, storage_options=storage_options)
+    if is_by_valid_time(forecasts):
+        raise ValueError(
+            f'expected forecasts by their start in {_name(path)}, found a time axis '
+            f'that says it is the valid time ({forecasts.time.attrs}); subtract the '
+            'lead time and sort by starts'
+        )
+    return forecasts
+
+
+def open_any_forecasts(
+    path: store.Source, *, storage_options: Mapping[str, Any] | None = None
+) -> xr.Dataset:
+    """As `open_forecasts`; `time` may be the valid time (`is_by_valid_time`)."""
     try:
         forecasts = store.open_dataset(
             path, what='forecast', storage_options=storage_options
         )
     except StoreNotFoundError as error:
-        raise StoreNotFoundError(f'expected forecasts at {name}: {error}') from None
-    check_schema(forecasts, name)
+        raise StoreNotFoundError(
+            f'expected forecasts at {_name(path)}: {error}'
+        ) from None
+    check_schema(forecasts, _name(path))
     return forecasts
+
+
+def is_by_valid_time(forecasts: xr.Dataset) -> bool:
+    """Whether the time axis says in words that it is the valid time, not the start.
+
+    The standard name `time`, which CF keeps for the valid time, says nothing: too many
+    tools give it to any axis of times.
+    """
+    words = ' '.join(map(str, forecasts.time.attrs.values())).lower()
+    return 'valid' in words and 'forecast_reference_time' not in words
+
+
+def _name(source: store.Source) -> str:
+    return 'the dataset' if isinstance(source, xr.Dataset) else str(source)
 
 
 def open_zarr(

@@ -177,10 +177,7 @@ def open_dataset(
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
     if 'time' in axes.coordinates:
-        of_starts = what == 'forecast'
-        if of_starts:
-            _check_starts(part)
-        times = (axes if of_starts else part).coordinates['time']
+        times = (axes if what == 'forecast' else part).coordinates['time']
         check_increasing(times, part.address)
     elif what == 'truth':
         raise ValueError(
@@ -279,17 +276,6 @@ def _check_level_axis(field: StoredField, levels: Sequence[float]) -> None:
         raise ValueError(
             f'expected {expected} in {field.name}, found dims {field.dims} in '
             f'{field.source}; correct its levels in config.data.variables'
-        )
-
-
-def _check_starts(part: Part) -> None:
-    """Refuses forecasts whose time axis says that it is the valid time."""
-    words = ' '.join(map(str, part.time_attributes.values())).lower()
-    if 'prediction_timedelta' in part.coordinates and 'valid' in words:
-        raise ValueError(
-            f'expected forecasts by their start in {part.address}, found a time axis '
-            f'that says it is the valid time ({dict(part.time_attributes)}); subtract '
-            'the lead time and sort by starts'
         )
 
 

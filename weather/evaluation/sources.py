@@ -17,14 +17,14 @@ import numpy as np
 import xarray as xr
 
 from weather.data import units
-from weather.data.forecasts import open_forecasts
+from weather.data.forecasts import open_any_forecasts
 from weather.data.store import open_dataset
 
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
 # A path, address, glob pattern, or list of these, or what is open already.
-Source = xr.Dataset | str | os.PathLike | Sequence[str | os.PathLike]
+Source = xr.Dataset | str | os.PathLike | list[str]
 
 
 def resolve(
@@ -32,11 +32,13 @@ def resolve(
 ) -> xr.Dataset:
     """Returns a source in canonical order; what is compared with has no members.
 
+    Forecasts by their valid time, which `open_forecasts` refuses, can be compared.
+
     Raises:
       ValueError: it cannot be read as what it is meant to be.
     """
     if what == 'forecast':
-        return open_forecasts(source)
+        return open_any_forecasts(source)
     dataset = open_dataset(source, what=what)
     if 'member' in dataset.dims:
         raise ValueError(
@@ -50,10 +52,9 @@ def address(source: Source | None) -> str | None:
     """Where a source comes from, as far as it says so."""
     if isinstance(source, xr.Dataset):
         return str(source.encoding.get('source', 'in memory'))
-    if source is None:
-        return None
-    several = [source] if isinstance(source, str | os.PathLike) else source
-    return ', '.join(os.fspath(one) for one in several)
+    if isinstance(source, list):
+        return ', '.join(source)
+    return None if source is None else os.fspath(source)
 
 
 def check_same_grid(

@@ -250,11 +250,19 @@ def test_lead_times_between_the_times_of_the_truth_are_listed(sources, scores):
     xr.testing.assert_equal(part, whole.sel(lead_time=part.lead_time))
 
 
-def test_forecasts_indexed_on_valid_time_are_refused(sources):
-    attributes = {'standard_name': 'time', 'long_name': 'valid time'}
-    sources.forecasts.time.attrs = attributes
-    with pytest.raises(ValueError, match='expected forecasts by their start'):
-        evaluate.evaluate(sources.forecasts, sources.truth)
+def test_forecasts_by_valid_time_score_as_those_by_start(sources, scores):
+    forecasts = sources.forecasts
+    parts = [
+        forecasts.isel(prediction_timedelta=i).assign_coords(time=forecasts.time + lead)
+        for i, lead in enumerate(forecasts.prediction_timedelta.values)
+    ]
+    by_valid = xr.concat(parts, 'prediction_timedelta', join='outer')
+    by_valid.time.attrs = {'standard_name': 'time', 'long_name': 'valid time'}
+    found = evaluate.evaluate(by_valid, sources.truth, sources.climatology)
+    # Every difference of a valid time and a lead time may be a start; where the store
+    # holds nothing for it, NaN says so.
+    assert found.attrs['starts'].split()[0] == scores.attrs['starts'].split()[0]
+    xr.testing.assert_allclose(found, scores, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
