@@ -61,15 +61,30 @@ _LIMITS = {
 
 def explain(cls: Any, error: pydantic.ValidationError) -> str:
     """Lists the problems of a config of the model `cls`."""
-    lines, missing = [], dict[str, list[str]]()
+    # By place, so that of the members of a union the last one speaks.
+    lines, missing = dict[Place, str](), dict[str, list[str]]()
     for entry in error.errors(include_url=False):
-        place = entry['loc']
+        place = _keys(cls, entry['loc'])
         if entry['type'] == 'missing' and isinstance(place[-1], str):
             missing.setdefault(_dotted(place[:-1]), []).append(place[-1])
         else:
-            lines.append(_problem(cls, place, entry))
-    lines += [f'{group} lacks {", ".join(keys)}' for group, keys in missing.items()]
-    return '; '.join(dict.fromkeys(lines))
+            lines[place] = _problem(cls, place, entry)
+    lacking = [f'{group} lacks {", ".join(keys)}' for group, keys in missing.items()]
+    return '; '.join([*lines.values(), *lacking])
+
+
+def _keys(cls: Any, place: Place) -> Place:
+    """The place without the names that pydantic gives to members of a union."""
+    for i, name in enumerate(place):
+        kind = _kind_at(cls, place[:i])
+        holds_keys = is_group(kind) or dataclasses.is_dataclass(kind)
+        if (
+            isinstance(name, str)
+            and not holds_keys
+            and typing.get_origin(kind) is not dict
+        ):
+            return place[:i]
+    return place
 
 
 def _problem(cls: Any, place: Place, entry: Any) -> str:

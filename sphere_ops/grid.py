@@ -125,6 +125,9 @@ class LatLonGrid:
         The product of two harmonics of this degree is still integrated exactly along
         latitude, and its orders are not aliased along longitude.
         """
+        # Two harmonics of degree L make a polynomial of degree 2 L: the quadratures
+        # above give L = (n - 1) / 2 and L = n - 1/2. Of n columns, order n / 2 cannot
+        # be told from -n / 2.
         rows = self.num_lat - 1
         meridional = rows if self.kind == 'gauss' else rows // 2
         return min(meridional, (self.num_lon - 1) // 2)
@@ -311,6 +314,7 @@ def _gauss_legendre(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(5):  # Quadratic convergence: three suffice, five are safe.
         value, slope = _legendre_and_slope(n, angles)
         angles = angles - value / slope
+    # Symmetric to the last bit, as the transforms suppose, which fold at the equator.
     angles = (angles + np.pi - angles[::-1]) / 2
     _, slope = _legendre_and_slope(n, angles)
     return _frozen(angles), _frozen(2 / slope**2)

@@ -42,6 +42,54 @@ def test_a_config_survives_json(name):
     assert again.digest == setup.digest
 
 
+@pytest.mark.parametrize(
+    ('name', 'digest'),
+    [
+        ('demo', 'f4d10a35ee56'),
+        ('era5_256', 'c341e54aae69'),
+        ('era5_64x32', '7d33a5829565'),
+        ('ncep_sample', '5822c6b1453c'),
+    ],
+)
+def test_digests_stay_what_they_were(name, digest):
+    """They are in files: a new key or another default must not change them."""
+    assert load(name).digest == digest
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('training.warmup_updates', -1, 'at least 0'),
+        ('training.weight_decay', -1, 'at least 0'),
+        ('training.ema_decay', 1.5, 'less than 1'),
+        ('training.beta2', 1.0, 'less than 1'),
+        ('training.learning_rate', 0, 'positive'),
+        ('training.max_loss_ratio', 1, 'more than 1'),
+        ('model.num_blocks', -1, 'at least 0'),
+        ('data.cache_gb', -1, 'at least 0'),
+        ('data.prefetch_gb', -1, 'at least 0'),
+        ('data.test', ['2003-02-30', '2003-02-31'], "got '2003-02-30'"),
+        ('data.test', ['2003-02-10', '2003-02-09'], 'first and the last date'),
+        ('data.test', ['now', 'today'], "got 'now'"),
+        ('data.store', '', 'not empty'),
+        ('data.variables', {}, 'must hold a variable'),
+        ('climatology.window_days', 60, 'must be odd'),
+        ('model.network', 'a/b', 'should match pattern'),
+    ],
+)
+def test_values_that_no_run_can_have_are_refused(entries, key, value, message):
+    with pytest.raises(ConfigError, match=f'config.{key}.*{message}'):
+        Experiment.from_config(entries).with_changes({key: value})
+
+
+@pytest.mark.parametrize(
+    'period', [['2001', '2001'], ['2001-06', '2001'], ['2001-01-01', '2001-01-01']]
+)
+def test_dates_may_be_shortened(entries, period):
+    setup = Experiment.from_config(entries).with_changes({'data.train': period})
+    assert setup.data.train == tuple(period)
+
+
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_config_describes_a_model_that_maps_states_to_states(name):
     setup = load(name)

@@ -8,7 +8,8 @@ ones NaN, known variables in SI units.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,7 +136,7 @@ def _as_stored(number: np.number, dtype: np.dtype) -> np.generic | None:
         return None
     limits, bits = np.iinfo(dtype), 8 * dtype.itemsize
     # -1 is 255 where `_Unsigned` is beside a fill value of the signed type.
-    for shifted in (int(number), int(number) % 2**bits, int(number) - 2**bits):
+    for shifted in (int(number), int(number) + 2**bits, int(number) - 2**bits):
         if limits.min <= shifted <= limits.max:
             return dtype.newbyteorder('=').type(shifted)
     return None
@@ -213,6 +214,14 @@ class DecodedVariable:
                 values = np.where(holes, np.nan, values)
         return values[(None,) * len(self._added)] if self._added else values
 
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes when the values of a box may have: see `RawVariable`."""
+        stored = self._raw.version(box[len(self._added) :])
+        if stored is None:
+            return None
+        packing = f'{self._packing} {self.dtype} {self._raw.fill_value}'
+        return itertools.chain([packing], stored)
+
     @functools.cached_property
     def _is_fill_a_value(self) -> bool:
         """Whether the fill value would pass for a value."""
@@ -282,6 +291,17 @@ class JoinedVariable:
                 part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
             )
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns that of every part which the box touches."""
+        versions: list[str] = []
+        for part, start, stop in self._touched(box[self._axis]):
+            within = slice(start, stop)
+            found = part.version((*box[: self._axis], within, *box[self._axis + 1 :]))
+            if found is None:
+                return None
+            versions += [f'{start} to {stop}', *found]
+        return iter(versions)
 
     def _touched(self, along: slice) -> Iterable[tuple[DecodedVariable, int, int]]:
         first = int(np.searchsorted(self._starts, along.start, 'right')) - 1

@@ -50,7 +50,7 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
         model = Forecaster.without_data(setup)
-        items = checkpoints.restore_forecast(model.template(), update)
+        items = checkpoints.restore('forecast', model.template(), update)
     model, weights = model.with_items(items)
     return Run(
         setup=setup,

@@ -16,7 +16,7 @@ import importlib
 import os
 import pathlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -51,6 +51,13 @@ class RawVariable(Protocol):
 
     def never_written(self, box: tuple[slice, ...]) -> np.ndarray:
         """Returns where in the box nothing was ever written; as slow as it must be."""
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes whenever the stored numbers of the box may have changed.
+
+        Names of places are not among it: what is moved is the same. None where nobody
+        can tell without reading.
+        """
 
 
 class RawStore(Protocol):

@@ -1,0 +1,128 @@
+"""Losses of a training as it goes: a CSV, TensorBoard, and lines on the console."""
+
+from __future__ import annotations
+
+import csv
+import math
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+from tqdm import tqdm
+
+from learning.files import replacing
+
+# `num_steps`: how many parts a loss has, in weather one for every step of a rollout.
+COLUMNS = ('update', 'num_steps', 'name', 'value')
+
+
+class Stopwatch:
+    """Throughput of updates, over the time that only updates took."""
+
+    def __init__(self, update: int):
+        self.start(update)
+
+    def start(self, update: int) -> None:
+        """Starts anew, after something that is no update."""
+        self._update, self._time = update, time.perf_counter()
+
+    def rate(self, update: int) -> float:
+        """Updates per second since the start; NaN if there was none."""
+        updates = update - self._update
+        return updates / (time.perf_counter() - self._time) if updates else math.nan
+
+
+class LossLog:
+    """Writes named values of updates; a context manager.
+
+    A resumed run drops what an earlier one wrote past the update it goes on from, so
+    that every update is there once.
+    """
+
+    def __init__(
+        self,
+        table: pathlib.Path,
+        tensorboard: pathlib.Path,
+        *,
+        first_update: int,
+        num_updates: int,
+    ):
+        """Opens the files.
+
+        Args:
+          table: the CSV.
+          tensorboard: folder of event files.
+          first_update: updates already done.
+          num_updates: updates in all.
+        """
+        _drop_from(table, first_update)
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        # Not the SummaryWriter: a thread of it does the writing, and where that fails
+        # (a full disk) dies with a traceback and lets the training wait for ever.
+        self._events = EventsWriter(str(tensorboard / 'events'))
+        purge = first_update + 1
+        start = SessionLog(status=SessionLog.START)
+        self._events.write_event(Event(step=purge, file_version='brain.Event:2'))
+        self._events.write_event(Event(step=purge, session_log=start))
+        self._table = table.open('a', newline='')
+        self._rows = csv.writer(self._table)
+        # No bar where nobody watches: a log file would fill with its frames.
+        self._bar = tqdm(
+            total=num_updates,
+            initial=first_update,
+            unit='update',
+            disable=not sys.stderr.isatty(),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._table.close()
+        self._events.close()
+
+    def advance(self) -> None:
+        """Moves the progress bar by one update."""
+        self._bar.update()
+
+    def write(self, update: int, num_parts: int, values: Mapping[str, float]) -> None:
+        """Writes named values after `update` updates."""
+        for name, value in values.items():
+            self._rows.writerow((update, num_parts, name, f'{value:.8g}'))
+            summary = scalar(name, value)
+            event = Event(wall_time=time.time(), step=update, summary=summary)
+            self._events.write_event(event)
+        self._table.flush()
+        self._events.flush()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the progress bar."""
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def _drop_from(table: pathlib.Path, first_update: int) -> None:
+    """Rewrites the CSV with the rows up to `first_update`, header included."""
+    rows = []
+    if table.exists():
+        with table.open(newline='') as file:
+            rows = [
+                [row[name] for name in COLUMNS]
+                for row in csv.DictReader(file)
+                if row['value'] and int(row['update']) <= first_update
+            ]
+    with replacing(table) as temporary:
+        with temporary.open('w', newline='') as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
