@@ -291,7 +291,8 @@ def _draw_arrows(
         return  # One key for all rows.
     key = f'{reference:g} {headline.on_maps.unit}'
     style = {'labelpos': 'E', 'labelsep': 0.05, 'fontproperties': {'size': 8}}
-    ax.quiverkey(arrows, 0.8, -0.03, 1, key, color=_INK, **style)
+    # In the corner that the outline of the map leaves free.
+    ax.quiverkey(arrows, 0.83, 0.02, 1, key, color=_INK, **style)
 
 
 def _arrow_points(globe: Globe) -> tuple[np.ndarray, np.ndarray]:
