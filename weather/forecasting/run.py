@@ -55,6 +55,8 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         metadata = checkpoints.metadata(update)
         model = _empty_model(setup)
         parts = checkpoints.restore_forecast(_template(model), update)
+        # Checkpoints have checksums, and with them a digest, from version 0.2 on.
+        digest = getattr(checkpoints, 'digest', lambda update: '')(update)
     model = dataclasses.replace(
         model, normalizer=Normalizer(**parts['normalizer']), statics=parts['statics']
     )
@@ -67,6 +69,7 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
             'title': f'Forecasts of spherecast, run {files.path.name}',
             'config_hash': setup.digest,
             'checkpoint': f'{files.checkpoints.name}/{update}',
+            'checkpoint_digest': digest,
             'training_data': setup.data.store,
             'num_parameters': f'{metadata["num_parameters"]:,}',
             'training_code': f'{metadata["code_version"]}, {metadata["git_commit"]}',
