@@ -19,11 +19,11 @@ import numpy as np
 from benchmarks import programs
 from benchmarks.peers import Prepared
 from configs import era5_256
-from weather.data.forcings import POSITIONS, clock
-from weather.data.normalizer import Normalizer
+from weather.data.forcings import clock
 from weather.experiment import Experiment
-from weather.model.forecast_model import ForecastModel, Variables
+from weather.model.forecaster import Forecaster, Weights
 from weather.model.loss import channel_weights
+from weather.model.state import Forcing
 from weather.training.update import DeviceBatch, init_train_state, make_update
 
 SIX_HOURS = np.timedelta64(6, 'h')
@@ -68,14 +68,6 @@ def with_precision(setup: Experiment, precision: str) -> Experiment:
     return dataclasses.replace(setup, model=model)
 
 
-def make_model(setup: Experiment) -> ForecastModel:
-    """The model without data: scales of one, tendencies a tenth of that."""
-    ones = np.ones(len(setup.data.channels), np.float32)
-    num_statics = len(setup.data.statics) + len(POSITIONS)
-    statics = np.zeros((*setup.grid.shape, num_statics), np.float32)
-    return ForecastModel.create(setup, Normalizer(0 * ones, ones, ones / 10), statics)
-
-
 def random_batch(setup: Experiment, num_steps: int) -> DeviceBatch:
     """One window of `num_steps` steps: white noise of variance one."""
     random = np.random.default_rng(0)
@@ -98,7 +90,7 @@ def clocks(num_steps: int) -> np.ndarray:
 
 def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
     """Operation `'update'`: a training update with a rollout of `num_steps`."""
-    model = make_model(setup)
+    model = Forecaster.without_data(setup)
     state = init_train_state(model, setup.training)
     batch = random_batch(setup, num_steps)
     update = make_update(setup.training, channel_weights(model.channels, setup.loss))
@@ -147,7 +139,7 @@ def prepare_forecast(setup: Experiment) -> Prepared:
     """
     model, variables, state = _start(setup)
     program, compilation = compile_step(model, variables, state)
-    denormalize = jax.jit(lambda model, state: model.normalizer.denormalize(state))
+    denormalize = jax.jit(Forecaster.denormalize)
     to_si, _ = programs.compile_program(denormalize, model, state)
 
     def run() -> np.ndarray:
@@ -168,7 +160,7 @@ def prepare_forecast(setup: Experiment) -> Prepared:
 
 
 def compile_step(
-    model: ForecastModel, variables: Variables, state: jax.Array
+    model: Forecaster, variables: Weights, state: jax.Array
 ) -> programs.Compiled:
     """The step as forecasts compile it: the new state takes the place of the old.
 
@@ -183,14 +175,14 @@ def compile_step(
 
 
 def _advance(
-    variables: Variables, model: ForecastModel, state: jax.Array, phases: jax.Array
+    variables: Weights, model: Forecaster, state: jax.Array, phases: jax.Array
 ) -> jax.Array:
-    return model.step(variables, state, phases)
+    return model.rollout(variables, state, Forcing(phases[None]))[-1]
 
 
-def _start(setup: Experiment) -> tuple[ForecastModel, Variables, jax.Array]:
+def _start(setup: Experiment) -> tuple[Forecaster, Weights, jax.Array]:
     """A new model, its variables and a state `[1, lat, lon, channel]`."""
-    model = make_model(setup)
+    model = Forecaster.without_data(setup)
     variables = jax.block_until_ready(model.init(jax.random.key(0)))
     fields = {name: f[:, 0] for name, f in random_batch(setup, 1).fields.items()}
-    return model, variables, jax.jit(ForecastModel.normalize)(model, fields)
+    return model, variables, jax.jit(Forecaster.normalize)(model, fields)

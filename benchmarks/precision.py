@@ -27,7 +27,6 @@ from benchmarks.flagship import (
     SIZES,
     clocks,
     compile_step,
-    make_model,
     with_precision,
 )
 from benchmarks.model_tables import PRECISIONS
@@ -43,8 +42,8 @@ from weather.experiment import Experiment
 from weather.forecasting import forecast
 from weather.forecasting.layout import ForecastLayout, to_dataset
 from weather.forecasting.run import Run, load_run
-from weather.model.forecast_model import ForecastModel, Variables
-from weather.model.state import from_spin_fields
+from weather.model.forecaster import Forecaster, Weights
+from weather.model.state import Forcing, from_spin_fields
 
 LEADS = (1, FORECAST_STEPS)
 # A step of six hours changes most fields by about a tenth of their spread.
@@ -63,7 +62,7 @@ def prepare(case: dict[str, Any]) -> Prepared:
 
 def prepare_random(setup: Experiment) -> Prepared:
     """The flagship with random parameters in both precisions."""
-    models = {p: make_model(with_precision(setup, p)) for p in PRECISIONS}
+    models = {p: Forecaster.without_data(with_precision(setup, p)) for p in PRECISIONS}
     start = smooth_state(models['float32'])
     variables = lively_variables(models['float32'], start)
     compiled = {p: compile_step(m, variables, start) for p, m in models.items()}
@@ -95,7 +94,7 @@ class _Runner:
     """
 
     def __init__(
-        self, program: Any, variables: Variables, model: ForecastModel, start: jax.Array
+        self, program: Any, variables: Weights, model: Forecaster, start: jax.Array
     ):
         self._program, self._constants = program, (variables, model)
         self._start, self._state = start, jnp.copy(start)
@@ -116,7 +115,7 @@ class _Runner:
         return states
 
 
-def smooth_state(model: ForecastModel) -> jax.Array:
+def smooth_state(model: Forecaster) -> jax.Array:
     """A random state with spectra as the atmosphere's, every channel of variance one.
 
     Scalars and stream functions have coefficients ~ 1 / l (l + 1), variance per degree
@@ -144,7 +143,7 @@ def smooth_state(model: ForecastModel) -> jax.Array:
     return state / jnp.sqrt(jnp.square(state).mean(axis=(0, 1, 2)))
 
 
-def lively_variables(model: ForecastModel, state: jax.Array) -> Variables:
+def lively_variables(model: Forecaster, state: jax.Array) -> Weights:
     """Random variables with which every layer does something, as after a training.
 
     A new model's output kernels are zero, so that it forecasts persistence in any
@@ -154,15 +153,15 @@ def lively_variables(model: ForecastModel, state: jax.Array) -> Variables:
     variables = model.init(jax.random.key(0))
     past = variables['batch_stats']
     params = disturb(variables['params'])
-    step = jax.jit(ForecastModel.train_step)
-    phases = clocks(1)
-    _, updated = step(model, {'params': params, 'batch_stats': past}, state, phases)
+    step = jax.jit(Forecaster.train_step)
+    forcing = Forcing(clocks(1))
+    _, updated = step(model, {'params': params, 'batch_stats': past}, state, forcing)
     memory = SpectralBatchNorm.momentum
     moments = jax.tree.map(
         lambda new, old: (new - memory * old) / (1 - memory), updated, past
     )
     variables = {'params': params, 'batch_stats': moments}
-    following = jax.jit(ForecastModel.step)(model, variables, state, phases)
+    following = jax.jit(Forecaster.step)(model, variables, state, forcing)
     factor = TENDENCY / jnp.sqrt(jnp.square(following - state).mean())
     outputs = {
         name: jax.tree.map(lambda kernel: kernel * factor, params[name])
@@ -252,7 +251,7 @@ def _forecasts(
     """States `[start, lead, lat, lon, channel]`, SI units."""
     setup = with_precision(trained.setup, precision)
     old = trained.model
-    model = ForecastModel.create(setup, old.normalizer, old.statics)
+    model = Forecaster.create(setup, old.normalizer, old.statics)
     run = dataclasses.replace(trained, setup=setup, model=model)
     shape = (len(layout.init_times), len(LEADS), *layout.grid.shape)
     states = np.empty((*shape, len(layout.channels)), np.float32)

@@ -40,6 +40,9 @@ class Data:
       train, validation, test: first and last date of each period, both included.
       cache_gb: memory for decoded fields that may be read again.
       prefetch_gb: memory for batches that wait for the device.
+      num_threads: batches that are read at a time.
+      preparation: folder for what is computed from the data once and used by every
+        run; empty means the user's cache folder.
     """
 
     store: str
@@ -51,6 +54,8 @@ class Data:
     test: tuple[str, str]
     cache_gb: float
     prefetch_gb: float
+    num_threads: int = 2
+    preparation: str = ''
 
     @property
     def channels(self) -> ChannelIndex:
@@ -58,6 +63,11 @@ class Data:
         return ChannelIndex(
             dict(sorted(self.variables.items(), key=lambda item: _rank(item[0])))
         )
+
+    @property
+    def inputs(self) -> ChannelIndex:
+        """The fields of the store that a step reads and does not forecast."""
+        return ChannelIndex({})
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -89,6 +99,7 @@ class Model:
         (TF32, bfloat16), unless JAX_DEFAULT_MATMUL_PRECISION=highest.
       remat: what the backward pass computes anew instead of keeping: `'none'` or every
         `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
+      network: name of the network.
     """
 
     latent: LatLonGrid
@@ -99,6 +110,7 @@ class Model:
     skips: str
     precision: str
     remat: str
+    network: str = 'spherical_cnn'
 
     def __post_init__(self) -> None:
         _choice('model.skips', self.skips, ('input', 'none'))
@@ -137,6 +149,10 @@ class Training:
       log_every, validate_every, checkpoint_every: updates between two of each.
       validation_batches: batches in a validation.
       keep_checkpoints: newest checkpoints that are kept.
+      beta2: decay of AdamW's second moments.
+      ema_ramp: the average's decay is at most (1 + update) / (ema_ramp + update).
+      max_loss_ratio: a loss that is this many times its best is a training that failed.
+      keep_best: best checkpoints that are kept beside the newest.
     """
 
     seed: int
@@ -153,6 +169,10 @@ class Training:
     validation_batches: int
     checkpoint_every: int
     keep_checkpoints: int
+    beta2: float = 0.98
+    ema_ramp: float = 10.0
+    max_loss_ratio: float = 100.0
+    keep_best: int = 1
 
     def __post_init__(self) -> None:
         _positive(
@@ -297,11 +317,18 @@ def _build(cls: Any, entries: Mapping[str, Any], where: str) -> Any:
                 f'unknown key {where}.{key}{did_you_mean(key, names)}; '
                 f'{where} has {", ".join(names)}'
             )
-    missing = [name for name in names if name not in entries]
+    required = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.init and field.default is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in entries]
     if missing:
         raise ConfigError(f'{where} lacks {", ".join(missing)}')
     values = {
-        name: _convert(types[name], entries[name], f'{where}.{name}') for name in names
+        name: _convert(types[name], entries[name], f'{where}.{name}')
+        for name in names
+        if name in entries
     }
     return cls(**values)
 

@@ -1,15 +1,21 @@
-"""What a field is: its name, units, CF name, plausible range and levels.
+"""What a field is: its name, units, CF name, plausible range, role and levels.
 
 Names and units are those of ECMWF and WeatherBench 2; `standard_name` follows the CF
-standard name table, version 90.
+standard name table, version 90. A new variable is one entry of the table here, or of
+`data.definitions` in a config, which calls `register`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+# What the model does with a variable: reads and forecasts it, only reads it (a forcing
+# from the store), only forecasts it (a diagnostic such as precipitation), or reads it
+# once (it never changes).
+ROLES = ('both', 'input', 'output', 'static')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +29,10 @@ class Variable:
       standard_name: CF standard name.
       plausible: smallest and largest value, in `units`, that any terrestrial atmosphere
         between 1000 and 50 hPa shows; a field whose mean lies outside has other units.
+      role: one of `ROLES`, where a config does not say otherwise.
+      northward: of an eastward component, the name of the northward one; together they
+        are one spin-1 field.
+      vector: of an eastward component, what scores call the vector of both.
     """
 
     name: str
@@ -30,6 +40,16 @@ class Variable:
     units: str
     standard_name: str
     plausible: tuple[float, float]
+    role: str = 'both'
+    northward: str | None = None
+    vector: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            raise ValueError(
+                f'expected the role of {self.name} among {", ".join(ROLES)}, got '
+                f'{self.role!r}{did_you_mean(self.role, ROLES)}'
+            )
 
     @property
     def long_name(self) -> str:
@@ -43,7 +63,15 @@ _TABLE = (
     Variable('geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5)),
     Variable('specific_humidity', 'Q', 'kg kg-1', 'specific_humidity', (-1e-3, 0.06)),
     Variable('temperature', 'T', 'K', 'air_temperature', (130.0, 350.0)),
-    Variable('u_component_of_wind', 'U', 'm s-1', 'eastward_wind', (-200.0, 200.0)),
+    Variable(
+        'u_component_of_wind',
+        'U',
+        'm s-1',
+        'eastward_wind',
+        (-200.0, 200.0),
+        northward='v_component_of_wind',
+        vector='wind_vector',
+    ),
     Variable('v_component_of_wind', 'V', 'm s-1', 'northward_wind', (-200.0, 200.0)),
     Variable(
         'vertical_velocity',
@@ -61,28 +89,64 @@ _TABLE = (
         (8.5e4, 1.1e5),
     ),
     Variable('surface_pressure', 'SP', 'Pa', 'surface_air_pressure', (4e4, 1.1e5)),
-    Variable('10m_u_component_of_wind', 'U10', 'm s-1', 'eastward_wind', (-110, 110)),
-    Variable('10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110, 110)),
-    # Statics.
+    Variable(
+        '10m_u_component_of_wind',
+        'U10',
+        'm s-1',
+        'eastward_wind',
+        (-110.0, 110.0),
+        northward='10m_v_component_of_wind',
+        vector='10m_wind_vector',
+    ),
+    Variable(
+        '10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110.0, 110.0)
+    ),
+    Variable(
+        'sea_surface_temperature',
+        'SST',
+        'K',
+        'sea_surface_temperature',
+        (250.0, 320.0),
+        role='input',
+    ),
+    Variable(
+        'sea_ice_cover',
+        'SIC',
+        '1',
+        'sea_ice_area_fraction',
+        (-1e-3, 1.001),
+        role='input',
+    ),
+    # Accumulated over one hour, as ERA5 has it.
+    Variable(
+        'toa_incident_solar_radiation',
+        'TISR',
+        'J m-2',
+        'toa_incoming_shortwave_flux',
+        (-1.0, 5.2e6),
+        role='input',
+    ),
+    Variable(
+        'total_precipitation_6hr',
+        'TP6',
+        'm',
+        'lwe_thickness_of_precipitation_amount',
+        (-1e-3, 2.0),
+        role='output',
+    ),
     Variable(
         'geopotential_at_surface',
         'ZS',
         'm2 s-2',
         'surface_geopotential',
         (-8e3, 9e4),
+        role='static',
     ),
-    Variable('land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001)),
+    Variable(
+        'land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001), role='static'
+    ),
 )
-VARIABLES: Mapping[str, Variable] = {variable.name: variable for variable in _TABLE}
-
-# Components that together are one spin-1 field: (eastward, northward).
-WIND_PAIRS = (
-    ('u_component_of_wind', 'v_component_of_wind'),
-    ('10m_u_component_of_wind', '10m_v_component_of_wind'),
-)
-
-# Fields that never change and that a store has to hold.
-STORED_STATICS = ('geopotential_at_surface', 'land_sea_mask')
+VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
 
 # The 13 pressure levels of WeatherBench 2, hPa.
 WEATHERBENCH_LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
@@ -96,6 +160,48 @@ def get_variable(name: str) -> Variable:
         f'unknown variable {name!r}{did_you_mean(name, VARIABLES)}; '
         f'known variables: {", ".join(VARIABLES)}'
     )
+
+
+def register(variable: Variable) -> None:
+    """Adds a variable to those that stores, models and scores know.
+
+    Raises:
+      ValueError: one of that name is known, and is another.
+    """
+    known = VARIABLES.setdefault(variable.name, variable)
+    if known != variable:
+        raise ValueError(
+            f'{variable.name} is known already, as {known}; give the new variable a '
+            f'name of its own, got {variable}'
+        )
+
+
+def stored_statics() -> tuple[str, ...]:
+    """Fields that never change and that a store has to hold."""
+    return tuple(name for name, of in VARIABLES.items() if of.role == 'static')
+
+
+STORED_STATICS = stored_statics()
+
+
+class WindPair(NamedTuple):
+    """Two components that together are one spin-1 field, and its name in scores."""
+
+    eastward: str
+    northward: str
+    vector: str
+
+
+def wind_pairs() -> tuple[WindPair, ...]:
+    """Every pair of components that the table knows."""
+    return tuple(
+        WindPair(name, of.northward, of.vector or f'{name}_vector')
+        for name, of in VARIABLES.items()
+        if of.northward
+    )
+
+
+WIND_PAIRS = tuple((pair.eastward, pair.northward) for pair in wind_pairs())
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str:
@@ -117,16 +223,22 @@ class Channel(NamedTuple):
 class ChannelIndex:
     """Order of the channels of a state: variable-major, levels as configured.
 
+    A state holds what is forecast; `outputs` are the variables among them that the
+    model does not read: their values are made anew at every step.
+
     `channels['geopotential', 500]` is the position of Z500 on the last axis of a state;
     `channels['2m_temperature', None]` that of a surface variable.
     """
 
-    def __init__(self, levels: Mapping[str, Sequence[int]]):
+    def __init__(
+        self, levels: Mapping[str, Sequence[int]], outputs: Collection[str] = ()
+    ):
         """Builds the index.
 
         Args:
           levels: levels in hPa of every variable, in the order wanted; an empty
             sequence marks a variable without levels.
+          outputs: names of the variables that are forecast but not read.
 
         Raises:
           ValueError: an unknown variable, a repeated level, or one component of a wind
@@ -136,6 +248,7 @@ class ChannelIndex:
             get_variable(name).name: tuple(int(level) for level in of_variable)
             for name, of_variable in levels.items()
         }
+        self.outputs = frozenset(outputs)
         for name, of_variable in self.levels.items():
             if len(set(of_variable)) != len(of_variable):
                 raise ValueError(f'{name} repeats a level: {of_variable}')
@@ -145,7 +258,7 @@ class ChannelIndex:
             for level in (of_variable or (None,))
         )
         self._position = {channel: i for i, channel in enumerate(self.channels)}
-        for eastward, northward in WIND_PAIRS:
+        for eastward, northward, _ in wind_pairs():
             found = [self.levels.get(eastward), self.levels.get(northward)]
             if found[0] != found[1]:
                 raise ValueError(
@@ -160,7 +273,11 @@ class ChannelIndex:
         return iter(self.channels)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ChannelIndex) and self.channels == other.channels
+        return (
+            isinstance(other, ChannelIndex)
+            and self.channels == other.channels
+            and self.outputs == other.outputs
+        )
 
     def __hash__(self) -> int:
         return hash(self.channels)
@@ -189,11 +306,18 @@ class ChannelIndex:
         return tuple(self.levels)
 
     @property
+    def prognostic(self) -> ChannelIndex:
+        """The channels that a step reads: all but the outputs."""
+        return ChannelIndex(
+            {name: of for name, of in self.levels.items() if name not in self.outputs}
+        )
+
+    @property
     def winds(self) -> tuple[tuple[int, int], ...]:
         """Positions of every (eastward, northward) pair: the spin-1 fields."""
         return tuple(
             (self[eastward, level], self[northward, level])
-            for eastward, northward in WIND_PAIRS
+            for eastward, northward, _ in wind_pairs()
             if eastward in self.levels
             for level in (self.levels[eastward] or (None,))
         )

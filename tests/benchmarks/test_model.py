@@ -12,6 +12,7 @@ from benchmarks.peers import Prepared
 from benchmarks.timing import Sample
 from sphere_ops import LatLonGrid
 from tests.benchmarks.fakes import MACHINE
+from weather.model.forecaster import Forecaster
 
 ROUND_OFF = {'rtol': 1e-5}  # float32.
 RATE = {'median': 100.0, 'minimum': 90.0, 'spread': 0.1, 'values': [90.0, 100.0, 110.0]}
@@ -323,7 +324,7 @@ def test_a_random_batch_is_what_an_update_takes():
     shapes = {name: fields.shape for name, fields in batch.fields.items()}
     assert shapes == dict.fromkeys(setup.data.channels.variables, (1, 4, 13, 16, 16))
     assert batch.clocks.shape[:2] == (1, 3)
-    state = flagship.make_model(setup).normalize(batch.fields)
+    state = Forecaster.without_data(setup).normalize(batch.fields)
     assert state.shape == (1, 4, 16, 16, 78)
 
 
@@ -350,7 +351,7 @@ def test_differences_are_weighted_by_area():
 
 
 def test_random_states_are_smooth_and_of_variance_one():
-    model_ = flagship.make_model(flagship.tiny())
+    model_ = Forecaster.without_data(flagship.tiny())
     state = precision.smooth_state(model_)
     assert state.shape == (1, 16, 16, 78)
     np.testing.assert_allclose(jnp.square(state).mean(axis=(0, 1, 2)), 1, **ROUND_OFF)

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from weather.data.forcings import POSITIONS
-from weather.data.normalizer import Normalizer
+from weather.data.forcings import CLOCK
 from weather.experiment import ConfigError, Experiment, differences
-from weather.model.forecast_model import ForecastModel
+from weather.model.forecaster import Forecaster
+from weather.model.state import Forcing
 from weather.workdir import Workdir, WorkdirError
 
 CONFIGS = sorted(
@@ -43,21 +43,16 @@ def test_a_config_survives_json(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_config_describes_a_model_that_maps_states_to_states(name):
     setup = load(name)
-    channels = setup.data.channels
-    scales = np.ones(len(channels), np.float32)
-    statics = np.zeros(
-        (*setup.grid.shape, len(setup.data.statics) + len(POSITIONS)), np.float32
-    )
+    shape = (1, *setup.grid.shape, len(setup.data.channels))
 
     def step_of_new_model(state, clock):
-        model = ForecastModel.create(setup, Normalizer(scales, scales, scales), statics)
-        return model.step(model.init(jax.random.key(0)), state, clock)
+        model = Forecaster.without_data(setup)
+        return model.step(model.init(jax.random.key(0)), state, Forcing(clock))
 
-    shape = (1, *setup.grid.shape, len(channels))
     result = jax.eval_shape(
         step_of_new_model,
         jax.ShapeDtypeStruct(shape, np.float32),
-        jax.ShapeDtypeStruct((1, 6), np.float32),
+        jax.ShapeDtypeStruct((1, len(CLOCK)), np.float32),
     )
     assert result.shape == shape
     assert result.dtype == np.float32

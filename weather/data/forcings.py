@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sphere_ops.grid import LatLonGrid
-from weather.variables import STORED_STATICS, did_you_mean
+from weather.variables import VARIABLES, did_you_mean, stored_statics
 
 # Forcing channels, in order. All are O(1): the first is in units of `SOLAR_CONSTANT`.
 FORCINGS = (
@@ -28,9 +28,8 @@ FORCINGS = (
     'sin_year',
     'cos_year',
 )
-# Statics that follow from the grid, and all there are.
+# Statics that follow from the grid.
 POSITIONS = ('sin_latitude', 'cos_latitude_sin_longitude', 'cos_latitude_cos_longitude')
-STATICS = STORED_STATICS + POSITIONS
 
 # Total solar irradiance at one astronomical unit, W m-2: Kopp and Lean (2011),
 # Geophysical Research Letters 38, L01706. It also scales the forcing channel.
@@ -162,20 +161,21 @@ def insolation(clock: jax.Array, grid: LatLonGrid) -> jax.Array:
 
 
 def static_fields(
-    stored: Mapping[str, np.ndarray], grid: LatLonGrid, names: Sequence[str] = STATICS
+    stored: Mapping[str, np.ndarray], grid: LatLonGrid, names: Sequence[str]
 ) -> np.ndarray:
     """Returns the fields that never change, as the model reads them.
 
     Place is given as the point's Cartesian coordinates on the unit sphere, not as sin
     and cos of longitude: those have no limit at a pole, these are degree-one harmonics.
-    Orography is scaled to mean 0 and variance 1 over the sphere; the land-sea mask
-    stays between 0 and 1.
+    What has a unit (orography) is scaled to mean 0 and variance 1 over the sphere; what
+    has none (the land-sea mask) is of order one already and stays as it is.
 
     Args:
       stored: `[lat, lon]` fields by name, canonical orientation; a Dataset from
-        `open_store` will do. Needed for the names in `STORED_STATICS` only.
+        `open_store` will do. Needed for those names that are no `POSITIONS`.
       grid: grid of the fields.
-      names: channels wanted, from `STATICS`, in order.
+      names: channels wanted, statics of the table of variables or `POSITIONS`, in
+        order.
 
     Returns:
       float32 `[lat, lon, len(names)]`.
@@ -244,13 +244,14 @@ def _coordinates(grid: LatLonGrid) -> tuple[jax.Array, jax.Array]:
 def _static_field(name: str, stored: Mapping, grid: LatLonGrid) -> np.ndarray:
     if name in POSITIONS:
         return _position(name, grid)
-    if name not in STORED_STATICS:
+    known = (*stored_statics(), *POSITIONS)
+    if name not in known:
         raise ValueError(
-            f'unknown static {name!r}{did_you_mean(name, STATICS)}; known statics: '
-            f'{", ".join(STATICS)}'
+            f'unknown static {name!r}{did_you_mean(name, known)}; known statics: '
+            f'{", ".join(known)}'
         )
     field = _stored_field(name, stored, grid)
-    return _standardised(field, grid) if name == 'geopotential_at_surface' else field
+    return field if VARIABLES[name].units == '1' else _standardised(name, field, grid)
 
 
 def _position(name: str, grid: LatLonGrid) -> np.ndarray:
@@ -284,13 +285,13 @@ def _stored_field(name: str, stored: Mapping, grid: LatLonGrid) -> np.ndarray:
     return field
 
 
-def _standardised(field: np.ndarray, grid: LatLonGrid) -> np.ndarray:
+def _standardised(name: str, field: np.ndarray, grid: LatLonGrid) -> np.ndarray:
     weights = np.broadcast_to(grid.area_weights[:, None], grid.shape)
     deviation = field - np.average(field, weights=weights)
     scale = np.sqrt(np.average(deviation**2, weights=weights))
     if scale <= 1e-7 * np.abs(field).max():
         raise ValueError(
-            'static geopotential_at_surface is constant: a planet without orography '
-            'has nothing to say there; leave it out of the statics in the config'
+            f'static {name} is constant and has nothing to say; leave it out of the '
+            'statics in the config'
         )
     return deviation / scale

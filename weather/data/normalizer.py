@@ -53,6 +53,9 @@ class Normalizer:
             offset[wind] = 0
             scale[wind] = np.sqrt(np.mean(mean[wind] ** 2 + std[wind] ** 2))
             tendency_scale[wind] = np.sqrt(np.mean(tendency_std[wind] ** 2))
+        # What is predicted as such, and not by its tendency, is in units of its spread.
+        direct = [channel.variable in channels.outputs for channel in channels]
+        tendency_scale = np.where(direct, scale, tendency_scale)
         return cls(
             offset=offset.astype(np.float32),
             scale=scale.astype(np.float32),

@@ -328,10 +328,10 @@ def _difference(
     except Exception as error:
         return f'it cannot be read ({error})'
     with found:
-        for name in TIES:
-            there, here = (of.attrs.get(name, '') for of in (found, expected))
+        for tie in TIES:
+            there, here = (of.attrs.get(tie, '') for of in (found, expected))
             if there != here:
-                return f'{name} is {there!r} there and {here!r} here'
+                return f'{tie} is {there!r} there and {here!r} here'
         for name, variable in expected.variables.items():
             if name not in found or not found[name].variable.equals(variable):
                 return f'{name} is another'
@@ -384,7 +384,7 @@ def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
         else:
             reason = str(error)
         raise OSError(
-            f'cannot write {path}: {reason} ({free / 2**20:.1f} MiB are free); what was '
-            'finished before stays and what was not is removed: make room, and run the '
-            'same command with --skip_existing'
+            f'cannot write {path}: {reason}; {free / 2**20:.1f} MiB are free. Finished '
+            'starts stay, what is not finished is removed: make room, and run the same '
+            'command with --skip_existing'
         ) from error

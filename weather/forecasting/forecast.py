@@ -36,8 +36,8 @@ from weather.forecasting.starts import (
     time_text,
     without_invalid,
 )
-from weather.model.forecast_model import ForecastModel, Variables
-from weather.model.state import stack_fields
+from weather.model.forecaster import Forecaster, Weights
+from weather.model.state import Forcing, stack_fields
 
 _HOUR = np.timedelta64(1, 'h')
 
@@ -251,8 +251,8 @@ def stream(
     Values are as the model gives them; writers, and `run`, refuse implausible ones.
     """
     advance = jax.jit(_advance, donate_argnums=2)
-    normalize = jax.jit(ForecastModel.normalize)
-    to_si = jax.jit(lambda model, state: model.normalizer.denormalize(state))
+    normalize = jax.jit(Forecaster.normalize)
+    to_si = jax.jit(Forecaster.denormalize)
     members = layout.num_members
     count = len(layout.init_times)
     batch_size = min(batch_size, count)
@@ -267,8 +267,9 @@ def stream(
         for lead, lead_time in enumerate(layout.lead_times):
             while np.any(valid_times < init_times + lead_time):
                 valid_times = valid_times + trained.timestep
-                phases = _repeat(clock(valid_times, timestep=trained.timestep), members)
-                state = advance(trained.variables, trained.model, state, phases)
+                phases = clock(valid_times, timestep=trained.timestep)
+                forcing = Forcing(_repeat(phases, members))
+                state = advance(trained.variables, trained.model, state, forcing)
             if lead_time:
                 states = np.asarray(to_si(trained.model, state))
             else:
@@ -292,9 +293,9 @@ def check_initial_states(atmosphere: Atmosphere, layout: ForecastLayout) -> None
 
 def _initial_fields(
     atmosphere: Atmosphere, layout: ForecastLayout, init_times: np.ndarray
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Reads `[start, level, lat, lon]` of every variable; refuses NaN."""
-    fields = {}
+    fields: dict[str, Any] = {}
     for name, levels in layout.channels.levels.items():
         field = atmosphere.dataset[name].sel(time=init_times)
         field = field.sel(level=list(levels)) if levels else field.expand_dims('level')
@@ -313,9 +314,10 @@ def _initial_fields(
 
 
 def _advance(
-    variables: Variables, model: ForecastModel, state: jax.Array, phases: jax.Array
+    weights: Weights, model: Forecaster, state: jax.Array, forcing: Forcing
 ) -> jax.Array:
-    return model.step(variables, state, phases)
+    steps = jax.tree.map(lambda leaf: leaf[None], forcing)
+    return model.rollout(weights, state, steps)[-1]
 
 
 def _repeat(values: Any, members: int | None) -> Any:

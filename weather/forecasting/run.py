@@ -6,16 +6,12 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from learning import provenance
 from learning.checkpoint import Checkpoints
-from weather.data.forcings import POSITIONS
-from weather.data.normalizer import Normalizer
 from weather.experiment import Experiment
-from weather.model.forecast_model import ForecastModel, Variables
+from weather.model.forecaster import Forecaster, Weights
 from weather.workdir import Workdir
 
 
@@ -32,8 +28,8 @@ class Run:
     """
 
     setup: Experiment
-    model: ForecastModel
-    variables: Variables
+    model: Forecaster
+    variables: Weights
     timestep: np.timedelta64
     provenance: Mapping[str, str]
 
@@ -53,17 +49,15 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
     with Checkpoints(files.checkpoints) as checkpoints:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
-        model = _empty_model(setup)
-        parts = checkpoints.restore_forecast(_template(model), update)
+        model = Forecaster.without_data(setup)
+        items = checkpoints.restore_forecast(model.template(), update)
         # Checkpoints have checksums, and with them a digest, from version 0.2 on.
         digest = getattr(checkpoints, 'digest', lambda update: '')(update)
-    model = dataclasses.replace(
-        model, normalizer=Normalizer(**parts['normalizer']), statics=parts['statics']
-    )
+    model, weights = model.with_items(items)
     return Run(
         setup=setup,
         model=model,
-        variables=parts['variables'],
+        variables=weights,
         timestep=np.timedelta64(metadata['timestep_seconds'], 's'),
         provenance={
             'title': f'Forecasts of spherecast, run {files.path.name}',
@@ -76,29 +70,4 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
             'code_version': provenance.code_version(),
             'git_commit': provenance.git_commit(),
         },
-    )
-
-
-def _empty_model(setup: Experiment) -> ForecastModel:
-    """The model without the numbers that come from data."""
-    num_channels = len(setup.data.channels)
-    scales = np.ones(num_channels, np.float32)
-    num_statics = len(setup.data.statics) + len(POSITIONS)
-    statics = np.zeros((*setup.grid.shape, num_statics), np.float32)
-    return ForecastModel.create(setup, Normalizer(scales, scales, scales), statics)
-
-
-def _template(model: ForecastModel) -> dict:
-    """Shapes, dtypes and shardings of what a forecast reads from a checkpoint."""
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    template = {
-        'variables': jax.eval_shape(model.init, jax.random.key(0)),
-        'normalizer': {
-            name: jnp.asarray(values) for name, values in vars(model.normalizer).items()
-        },
-        'statics': model.statics,
-    }
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        template,
     )

@@ -11,6 +11,7 @@ import logging
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,9 @@ _FORM = re.compile(
 _LOGGER = logging.getLogger(__name__)
 
 
-def read_times(texts: Sequence[str] | np.ndarray, atmosphere: Atmosphere) -> np.ndarray:
+def read_times(
+    texts: Sequence[str] | Sequence[np.datetime64] | np.ndarray, atmosphere: Atmosphere
+) -> np.ndarray:
     """Reads starts as users write them.
 
     Args:
@@ -55,8 +58,7 @@ def read_times(texts: Sequence[str] | np.ndarray, atmosphere: Atmosphere) -> np.
     missing = found[~np.isin(found, atmosphere.times)]
     if missing.size:
         raise ValueError(
-            f'expected starts among the times of {atmosphere.source} '
-            f'({time_text(atmosphere.times[0])} to {time_text(atmosphere.times[-1])}), got '
+            f'expected starts among the times of {_covered(atmosphere)}, got '
             f'{", ".join(map(time_text, missing[:3]))}'
         )
     return found
@@ -75,7 +77,7 @@ def read_lead_hours(lead_hours: str | float, *, timestep: np.timedelta64) -> np.
     Raises:
       ValueError: no number of hours, or none that is made of whole steps.
     """
-    step = timestep / _HOUR
+    step = float(timestep / _HOUR)
     try:
         steps = float(lead_hours) / step
     except ValueError:
@@ -112,8 +114,7 @@ def default_times(
             return fits
     raise ValueError(
         f'expected a test period longer than {longest / _HOUR:g} h, got {times.size} '
-        f'times between {" and ".join(period)} in {atmosphere.source} '
-        f'({time_text(atmosphere.times[0])} to {time_text(atmosphere.times[-1])}); name starts '
+        f'times between {" and ".join(period)} in {_covered(atmosphere)}; name starts '
         'with --init_times, or say --init_times=latest'
     )
 
@@ -135,12 +136,17 @@ def without_invalid(times: np.ndarray, atmosphere: Atmosphere) -> np.ndarray:
     return times[~np.isin(times, invalid)]
 
 
+def _covered(atmosphere: Atmosphere) -> str:
+    first, last = map(time_text, atmosphere.times[[0, -1]])
+    return f'{atmosphere.source} ({first} to {last})'
+
+
 def time_text(time: np.datetime64) -> str:
     """A time for messages, to the minute."""
     return str(time.astype('datetime64[m]'))
 
 
-def _read_time(given: str | np.datetime64, atmosphere: Atmosphere) -> np.datetime64:
+def _read_time(given: Any, atmosphere: Atmosphere) -> np.datetime64:
     if not isinstance(given, str):
         return np.datetime64(given, 'ns')
     if given.strip().lower() == LATEST:

@@ -8,12 +8,26 @@ stacking and normalising are faster on the device than on the host.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sphere_ops.fields import SpinFields
 from weather.variables import ChannelIndex
+
+
+class Forcing(NamedTuple):
+    """What a step reads beside the state, at the valid time of its result.
+
+    Attributes:
+      clock: `forcings.clock`, `[..., phase]`: where the sun and the clock stand.
+      inputs: normalised `[..., lat, lon, input]`, from the store; none where the
+        experiment has no variables that are only inputs.
+    """
+
+    clock: Any
+    inputs: jax.Array | None = None
 
 
 def stack_fields(fields: Mapping[str, jax.Array], channels: ChannelIndex) -> jax.Array:

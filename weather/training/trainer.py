@@ -16,9 +16,8 @@ import numpy as np
 from learning import provenance
 from learning.checkpoint import Checkpoints
 from learning.files import replacing
-from weather.data.forcings import POSITIONS, clock, static_fields
+from weather.data.forcings import clock
 from weather.data.loader import GIGABYTE, Batch, Loader
-from weather.data.normalizer import Normalizer
 from weather.data.statistics import (
     compute_statistics,
     load_statistics,
@@ -27,7 +26,7 @@ from weather.data.statistics import (
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex, invalid_times
 from weather.experiment import Experiment
-from weather.model.forecast_model import ForecastModel
+from weather.model.forecaster import Forecaster
 from weather.model.loss import channel_weights
 from weather.training.metrics import MetricsWriter, Stopwatch
 from weather.training.sharding import (
@@ -157,9 +156,7 @@ def _invalid_times(
     return np.array(json.loads(files.invalid_times.read_text()), 'datetime64[ns]')
 
 
-def make_model(
-    setup: Experiment, atmosphere: Atmosphere, files: Workdir
-) -> ForecastModel:
+def make_model(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> Forecaster:
     """Builds the model; computes and saves the statistics where they are missing."""
     channels = setup.data.channels
     if not files.statistics.exists():
@@ -171,11 +168,8 @@ def make_model(
         save_statistics(statistics, files.statistics)
     statistics = load_statistics(files.statistics, channels)
     _check_statistics(statistics.attrs, setup, files)
-    normalizer = Normalizer.from_statistics(statistics, channels)
-    names = setup.data.statics
-    stored = {name: atmosphere.dataset[name].values for name in names}
-    statics = static_fields(stored, setup.grid, (*names, *POSITIONS))
-    return ForecastModel.create(setup, normalizer, statics)
+    stored = {name: atmosphere.dataset[name].values for name in setup.data.statics}
+    return Forecaster.from_data(setup, statistics, stored)
 
 
 def _check_statistics(
@@ -197,7 +191,7 @@ def _loop(
     setup: Experiment,
     files: Workdir,
     saved: Checkpoints,
-    model: ForecastModel,
+    model: Forecaster,
     state: TrainState,
     loaders: Loaders,
     to_device: Callable[[Batch], DeviceBatch],
@@ -276,7 +270,7 @@ def _validate(
     loader: Loader,
     to_device: Callable[[Batch], DeviceBatch],
     state: TrainState,
-    model: ForecastModel,
+    model: Forecaster,
 ) -> dict[str, float]:
     """Loss per step of the averaged weights, over the longest rollout trained on."""
     steps = setup.training.max_steps
@@ -297,45 +291,39 @@ def _to_device(batch: Batch, *, mesh: Any, timestep: np.timedelta64) -> DeviceBa
 def _items(
     setup: Experiment,
     state: TrainState,
-    model: ForecastModel,
+    model: Forecaster,
     metadata: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a checkpoint holds."""
     loader = {'seed': setup.training.seed, 'next_update': int(state.update)}
     return {
         'training': _training_item(state),
-        'forecast': _forecast_item(state, model),
+        'forecast': model.items(state.average),
         'metadata': {**metadata, 'loader': loader},
     }
 
 
-def _metadata(
-    setup: Experiment, model: ForecastModel, loaders: Loaders
-) -> dict[str, Any]:
+def _metadata(setup: Experiment, model: Forecaster, loaders: Loaders) -> dict[str, Any]:
     """What does not change while a run goes on."""
     timestep = loaders.training.windows.timestep
     return {
         'config': setup.to_dict(),
         'config_hash': setup.digest,
         'timestep_seconds': int(timestep / np.timedelta64(1, 's')),
-        'num_parameters': num_parameters(model),
+        'num_parameters': model.num_parameters,
         'code_version': provenance.code_version(),
         'git_commit': provenance.git_commit(),
     }
 
 
 def _restore(
-    saved: Checkpoints, state: TrainState, model: ForecastModel
-) -> tuple[TrainState, ForecastModel]:
+    saved: Checkpoints, state: TrainState, model: Forecaster
+) -> tuple[TrainState, Forecaster]:
     """Reads the newest checkpoint: the state, and the scales it was trained with."""
     training = saved.restore_training(_training_item(state))
-    forecast = saved.restore_forecast(_forecast_item(state, model))
-    model = dataclasses.replace(
-        model,
-        normalizer=Normalizer(**forecast['normalizer']),
-        statics=forecast['statics'],
-    )
-    return TrainState(average=forecast['variables'], **training), model
+    forecast = saved.restore_forecast(model.items(state.average))
+    model, average = model.with_items(forecast)
+    return TrainState(average=average, **training), model
 
 
 def _training_item(state: TrainState) -> dict[str, Any]:
@@ -346,22 +334,8 @@ def _training_item(state: TrainState) -> dict[str, Any]:
     }
 
 
-def _forecast_item(state: TrainState, model: ForecastModel) -> dict[str, Any]:
-    return {
-        'variables': state.average,
-        'normalizer': dataclasses.asdict(model.normalizer),
-        'statics': model.statics,
-    }
-
-
-def num_parameters(model: ForecastModel) -> int:
-    """Number of real numbers that training adjusts."""
-    shapes = jax.eval_shape(model.init, jax.random.key(0))['params']
-    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
-
-
 def _banner(
-    setup: Experiment, model: ForecastModel, loaders: Loaders, timestep: np.timedelta64
+    setup: Experiment, model: Forecaster, loaders: Loaders, timestep: np.timedelta64
 ) -> str:
     windows = loaders.training.windows.starts(setup.training.num_steps(0))
     seen = ' and '.join(setup.data.trained_on)
@@ -370,7 +344,7 @@ def _banner(
         f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
         f'{setup.grid.kind} grid, {len(model.channels)} channels, '
         f'step {timestep / _HOUR:g} h, {len(windows)} training windows\n'
-        f'model: {num_parameters(model):,} parameters; devices: {len(jax.devices())} '
+        f'model: {model.num_parameters:,} parameters; devices: {len(jax.devices())} '
         f'{jax.devices()[0].platform}; config {setup.digest}{warning if seen else ""}'
     )
 

@@ -12,9 +12,9 @@ import optax
 from flax import struct
 
 from weather import experiment
-from weather.model.forecast_model import ForecastModel, Variables
+from weather.model.forecaster import Forecaster, Weights
 from weather.model.loss import lead_losses
-from weather.model.rollout import rollout
+from weather.model.state import Forcing
 
 
 class DeviceBatch(NamedTuple):
@@ -42,8 +42,8 @@ class TrainState:
     """
 
     update: jax.Array
-    variables: Variables
-    average: Variables
+    variables: Weights
+    average: Weights
     optimizer: Any
 
 
@@ -55,7 +55,7 @@ class Metrics(NamedTuple):
     gradient_norm: jax.Array
 
 
-Update = Callable[[TrainState, ForecastModel, DeviceBatch], tuple[TrainState, Metrics]]
+Update = Callable[[TrainState, Forecaster, DeviceBatch], tuple[TrainState, Metrics]]
 
 
 def learning_rate_schedule(training: experiment.Training) -> optax.Schedule:
@@ -85,7 +85,7 @@ def make_optimizer(training: experiment.Training) -> optax.GradientTransformatio
     )
 
 
-def init_train_state(model: ForecastModel, training: experiment.Training) -> TrainState:
+def init_train_state(model: Forecaster, training: experiment.Training) -> TrainState:
     """The state before the first update: a function of the seed alone."""
     variables = model.init(jax.random.key(training.seed))
     return TrainState(
@@ -104,20 +104,16 @@ def make_update(training: experiment.Training, weights: np.ndarray) -> Update:
     optimizer = make_optimizer(training)
 
     def loss_function(
-        params: Any, batch_stats: Any, model: ForecastModel, batch: DeviceBatch
+        params: Any, batch_stats: Any, model: Forecaster, batch: DeviceBatch
     ) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         variables = {'params': params, 'batch_stats': batch_stats}
-
-        def step(state: jax.Array, clock: jax.Array) -> tuple[jax.Array, Any]:
-            return model.train_step(variables, state, clock)
-
-        losses, moments = _rollout_losses(step, model, batch, weights)
-        # Every step starts from the same running moments: their mean is one update.
-        moments = jax.tree.map(lambda leaf: leaf.mean(axis=0), moments)
+        states, forcings = _trajectory(model, batch)
+        predicted, moments = model.train_rollout(variables, states[0], forcings)
+        losses = _losses(model, predicted, states[1:], weights)
         return losses.sum(), (losses, moments)
 
     def update(
-        state: TrainState, model: ForecastModel, batch: DeviceBatch
+        state: TrainState, model: Forecaster, batch: DeviceBatch
     ) -> tuple[TrainState, Metrics]:
         value_and_grad = jax.value_and_grad(loss_function, has_aux=True)
         (loss, (losses, moments)), gradient = value_and_grad(
@@ -141,37 +137,35 @@ def make_update(training: experiment.Training, weights: np.ndarray) -> Update:
 
 def make_validation(
     weights: np.ndarray,
-) -> Callable[[Variables, ForecastModel, DeviceBatch], jax.Array]:
+) -> Callable[[Weights, Forecaster, DeviceBatch], jax.Array]:
     """Builds the compiled loss per lead time `[step]` of forecasts from `variables`."""
 
     def validate(
-        variables: Variables, model: ForecastModel, batch: DeviceBatch
+        variables: Weights, model: Forecaster, batch: DeviceBatch
     ) -> jax.Array:
-        def step(state: jax.Array, clock: jax.Array) -> tuple[jax.Array, None]:
-            return model.step(variables, state, clock), None
-
-        return _rollout_losses(step, model, batch, weights)[0]
+        states, forcings = _trajectory(model, batch)
+        predicted = model.rollout(variables, states[0], forcings)
+        return _losses(model, predicted, states[1:], weights)
 
     return jax.jit(validate)
 
 
-def _rollout_losses(
-    step: Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]],
-    model: ForecastModel,
-    batch: DeviceBatch,
-    weights: np.ndarray,
-) -> tuple[jax.Array, Any]:
+def _trajectory(model: Forecaster, batch: DeviceBatch) -> tuple[jax.Array, Forcing]:
+    """Normalised states `[time, batch, ...]` and the forcings of all but the first."""
     states = jnp.moveaxis(model.normalize(batch.fields), 1, 0)
-    clocks = jnp.moveaxis(batch.clocks, 1, 0)
-    predicted, diagnostics = rollout(
-        step, states[0], clocks, rematerialise=model.sizes.remat != 'none'
-    )
+    targets = {name: field[:, 1:] for name, field in batch.fields.items()}
+    forcings = model.forcing(batch.clocks, targets)
+    return states, jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 1, 0), forcings)
+
+
+def _losses(
+    model: Forecaster, predicted: jax.Array, targets: jax.Array, weights: np.ndarray
+) -> jax.Array:
     spread = jnp.asarray(model.normalizer.tendency_ratio)
-    losses = lead_losses(predicted, states[1:], model.grid, weights, spread)
-    return losses, diagnostics
+    return lead_losses(predicted, targets, model.grid, weights, spread)
 
 
-def _average(state: TrainState, variables: Variables, longest: float) -> Variables:
+def _average(state: TrainState, variables: Weights, longest: float) -> Weights:
     """Exponential moving average, with a shorter memory over the first updates."""
     # Without the ramp the average would keep the random start for 1 / (1 - decay).
     ramp = (1.0 + state.update) / (10.0 + state.update)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from sphere_ops.grid import LatLonGrid
+from weather import variables
 from weather.data import forcings
 
+STATICS = (*variables.stored_statics(), *forcings.POSITIONS)
 HOUR = np.timedelta64(1, 'h')
 SIX_HOURS = 6 * HOUR
 GRID = LatLonGrid('equiangular_with_poles', num_lat=37, num_lon=72)
@@ -231,7 +233,7 @@ def stored_statics(grid=GRID):
 
 @pytest.mark.parametrize('grid', KINDS, ids=lambda grid: grid.kind)
 def test_orography_is_standardised_over_the_sphere(grid):
-    fields = forcings.static_fields(stored_statics(grid), grid)
+    fields = forcings.static_fields(stored_statics(grid), grid, STATICS)
     orography = fields[..., 0].astype(np.float64)
     assert fields.shape == (*grid.shape, 5)
     assert fields.dtype == np.float32
@@ -251,8 +253,8 @@ def test_positions_are_the_unit_vector_and_single_valued_at_the_poles():
 def test_statics_come_in_the_order_asked_for():
     names = ('land_sea_mask', 'sin_latitude')
     fields = forcings.static_fields(stored_statics(), GRID, names)
-    everything = forcings.static_fields(stored_statics(), GRID)
-    positions = [forcings.STATICS.index(name) for name in names]
+    everything = forcings.static_fields(stored_statics(), GRID, STATICS)
+    positions = [STATICS.index(name) for name in names]
     np.testing.assert_array_equal(fields, everything[..., positions])
     assert forcings.static_fields({}, GRID, ()).shape == (*GRID.shape, 0)
 
@@ -273,7 +275,7 @@ def test_unusable_statics_are_named(change, message):
     stored = stored_statics()
     change(stored)
     with pytest.raises(ValueError, match=message):
-        forcings.static_fields(stored, GRID)
+        forcings.static_fields(stored, GRID, STATICS)
 
 
 def test_misspelt_static_names_the_nearest():
@@ -290,7 +292,7 @@ def test_statics_of_the_reanalysis_are_those_of_the_earth(shared_data):
     )
     grid = LatLonGrid.from_latitudes_longitudes(store.latitude, store.longitude)
     orography, land = np.moveaxis(
-        forcings.static_fields(store, grid, forcings.STORED_STATICS), -1, 0
+        forcings.static_fields(store, grid, STATICS[:2]), -1, 0
     )
     at = np.abs(grid.latitudes - 32.5).argmin(), np.abs(grid.longitudes - 87.5).argmin()
     assert orography[at] > 4  # Tibet

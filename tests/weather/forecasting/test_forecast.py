@@ -10,6 +10,8 @@ from weather.data.forcings import clock
 from weather.forecasting import forecast
 from weather.forecasting.export import NetcdfWriter
 from weather.forecasting.run import load_run
+from weather.model.forecaster import Forecaster
+from weather.model.state import Forcing
 from weather.training.trainer import train
 
 ROUND_OFF = dict(rtol=1e-5, atol=1e-4)  # float32, another order in another program.
@@ -62,8 +64,8 @@ def test_a_forecast_is_the_repeated_step_of_the_model(run, store, forecasts):
     state = run.model.normalize(fields)
     for lead in range(1, 5):
         valid = np.array([start + lead * np.timedelta64(6, 'h')])
-        phases = clock(valid, timestep=run.timestep)
-        state = jax.jit(type(run.model).step)(run.model, run.variables, state, phases)
+        forcing = Forcing(clock(valid, timestep=run.timestep))
+        state = jax.jit(Forecaster.step)(run.model, run.variables, state, forcing)
         expected = run.model.normalizer.denormalize(state)[0]
         found = forecasts.isel(time=1, prediction_timedelta=lead - 1)
         for channel, (name, level) in enumerate(run.model.channels):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 from sphere_ops import LatLonGrid, SpinTransform
 from sphere_ops.operators import truncate
@@ -12,8 +13,11 @@ from tests.weather import tiny
 from weather import experiment
 from weather.data.forcings import POSITIONS, clock
 from weather.data.normalizer import Normalizer
-from weather.model.forecast_model import ForecastModel
-from weather.model.network import SphericalCNN, Transforms
+from weather.model import networks
+from weather.model.forecaster import Forecaster
+from weather.model.networks.spherical_cnn import Network, Transforms
+from weather.model.state import Forcing
+from weather.variables import ChannelIndex
 
 GRID = LatLonGrid(kind='equiangular_with_poles', num_lat=25, num_lon=32)
 LATENT = LatLonGrid(kind='gauss', num_lat=12, num_lon=24)
@@ -53,7 +57,7 @@ def randomized(variables, key):
 @pytest.mark.parametrize('skips', ['input', 'none'])
 def test_the_whole_network_commutes_with_rotations_up_to_aliasing(skips):
     """Without statics and forcings, which know where north is."""
-    network = SphericalCNN(sizes(skips), 3, 2, use_running_average=True)
+    network = Network(sizes(skips), 3, 2, use_running_average=True)
     transforms = Transforms.create(GRID, sizes(skips))
     whole = SpinTransform.create(GRID, spins=(0, 1), max_degree=11)
     coefficients = random_coefficients(
@@ -75,7 +79,7 @@ def test_the_whole_network_commutes_with_rotations_up_to_aliasing(skips):
 
 
 def test_without_a_skip_the_tendency_ends_at_the_latent_degree():
-    network = SphericalCNN(sizes('none'), 3, 2, use_running_average=True)
+    network = Network(sizes('none'), 3, 2, use_running_average=True)
     transforms = Transforms.create(GRID, sizes('none'))
     assert transforms.state.max_degree == LATENT.max_degree
     assert Transforms.create(GRID, sizes('input')).state.max_degree == 12
@@ -94,13 +98,13 @@ def model(tmp_path_factory):
     num_channels = len(setup.data.channels)
     scales = np.arange(1, num_channels + 1, dtype=np.float32)
     statics = np.ones((*tiny.GRID.shape, 2 + len(POSITIONS)), np.float32)
-    return ForecastModel.create(setup, Normalizer(scales, scales, scales / 2), statics)
+    return Forecaster.create(setup, Normalizer(scales, scales, scales / 2), statics)
 
 
 @pytest.fixture(scope='module')
 def phases():
     times = np.array(['2001-01-01T06'], 'datetime64[ns]')
-    return jnp.asarray(clock(times, timestep=np.timedelta64(6, 'h')))
+    return Forcing(jnp.asarray(clock(times, timestep=np.timedelta64(6, 'h'))))
 
 
 def random_state(model, key=0):
@@ -136,7 +140,9 @@ def test_a_batch_is_stepped_as_its_members_are(model, phases):
     variables = randomized(model.init(jax.random.key(0)), jax.random.key(5))
     one, other = random_state(model, 1), random_state(model, 2)
     together = model.step(
-        variables, jnp.concatenate([one, other]), jnp.concatenate([phases, phases])
+        variables,
+        jnp.concatenate([one, other]),
+        Forcing(jnp.tile(phases.clock, (2, 1))),
     )
     np.testing.assert_allclose(
         together[:1], model.step(variables, one, phases), **ROUND_OFF
@@ -150,7 +156,7 @@ def test_tables_are_arguments_of_the_compiled_step_and_not_literals_in_it(
     model, phases
 ):
     variables = model.init(jax.random.key(0))
-    lowered = jax.jit(ForecastModel.step).lower(
+    lowered = jax.jit(Forecaster.step).lower(
         model, variables, random_state(model), phases
     )
     text = lowered.as_text()
@@ -162,7 +168,7 @@ def test_tables_are_arguments_of_the_compiled_step_and_not_literals_in_it(
 
 def test_truncation_at_the_input_is_the_pooling():
     """Degrees that the latent grid lacks do not reach the residual blocks."""
-    network = SphericalCNN(sizes('none'), 3, 2, use_running_average=True)
+    network = Network(sizes('none'), 3, 2, use_running_average=True)
     transforms = Transforms.create(GRID, sizes('none'))
     whole = SpinTransform.create(GRID, spins=(0, 1))
     coefficients = random_coefficients(
@@ -178,3 +184,118 @@ def test_truncation_at_the_input_is_the_pooling():
     expected = network.apply(variables, low_fields, transforms)
     for spin in (0, 1):
         np.testing.assert_allclose(result[spin], expected[spin], rtol=0, atol=2e-4)
+
+
+class TestRoles:
+    """A state of one prognostic wind and scalar, a diagnostic, and an input."""
+
+    LEVELS = {
+        'temperature': (500,),
+        'u_component_of_wind': (500,),
+        'v_component_of_wind': (500,),
+        'total_precipitation_6hr': (),
+    }
+
+    @pytest.fixture
+    def forecaster(self, model):
+        channels = ChannelIndex(self.LEVELS, outputs=['total_precipitation_6hr'])
+        inputs = ChannelIndex({'sea_surface_temperature': ()})
+        scales = np.ones(len(channels), np.float32)
+        one = np.ones(1, np.float32)
+        return model.replace(
+            channels=channels,
+            inputs=inputs,
+            normalizer=Normalizer(0 * scales, scales, scales),
+            input_normalizer=Normalizer(290 * one, 10 * one, one),
+        )
+
+    @pytest.fixture
+    def weights(self, forecaster):
+        return randomized(forecaster.init(jax.random.key(0)), jax.random.key(1))
+
+    @pytest.fixture
+    def forcing(self, forecaster, phases):
+        sst = jax.random.normal(jax.random.key(4), (1, 1, *forecaster.grid.shape))
+        fields = {'sea_surface_temperature': 290 + 10 * sst}
+        return forecaster.forcing(phases.clock, fields)
+
+    def test_an_output_is_not_read_and_made_anew(self, forecaster, weights, forcing):
+        """Whatever stood there before, NaN included, the next state is the same."""
+        state = random_state(forecaster)
+        output = forecaster.channels['total_precipitation_6hr', None]
+        unknown = state.at[..., output].set(np.nan)
+        one = forecaster.step(weights, state, forcing)
+        other = forecaster.step(weights, unknown, forcing)
+        np.testing.assert_array_equal(one, other)
+        assert np.isfinite(one).all()
+
+    def test_what_is_not_an_output_is_read(self, forecaster, weights, forcing):
+        state = random_state(forecaster)
+        following = forecaster.step(weights, state, forcing)
+        for channel in forecaster.channels.prognostic:
+            position = forecaster.channels[channel]
+            changed = state.at[..., 2, 3, position].add(1.0)
+            other = forecaster.step(weights, changed, forcing)
+            output = forecaster.channels['total_precipitation_6hr', None]
+            assert (other[..., output] != following[..., output]).any()
+
+    def test_an_input_changes_the_forecast_and_is_no_part_of_it(
+        self, forecaster, weights, forcing
+    ):
+        state = random_state(forecaster)
+        following = forecaster.step(weights, state, forcing)
+        assert following.shape[-1] == 4
+        warmer = forcing._replace(inputs=forcing.inputs + 1)
+        assert (forecaster.step(weights, state, warmer) != following).any()
+
+    def test_inputs_are_scaled(self, forcing):
+        expected = jax.random.normal(jax.random.key(4), forcing.inputs.shape)
+        # Differences of float32 numbers near 290, in units of 10.
+        np.testing.assert_allclose(forcing.inputs, expected, rtol=0, atol=1e-5)
+
+    def test_a_checkpoint_keeps_the_scales_of_the_inputs(self, forecaster, weights):
+        again, found = forecaster.with_items(forecaster.items(weights))
+        assert jax.tree.all(
+            jax.tree.map(
+                lambda a, b: np.array_equal(a, b), (again, found), (forecaster, weights)
+            )
+        )
+        shapes = jax.tree.map(np.shape, forecaster.items(weights))
+        assert shapes == jax.tree.map(lambda leaf: leaf.shape, forecaster.template())
+
+
+def test_a_direct_prediction_is_in_units_of_its_spread():
+    channels = ChannelIndex(
+        {'temperature': (500,), 'total_precipitation_6hr': ()},
+        outputs=['total_precipitation_6hr'],
+    )
+    statistics = xr.Dataset(
+        {
+            'mean': ('channel', [250.0, 1e-3]),
+            'std': ('channel', [10.0, 2e-3]),
+            'tendency_std': ('channel', [2.0, 1e-3]),
+        },
+        {
+            'variable': ('channel', list(channels.variables)),
+            'level': ('channel', [500, -1]),
+        },
+    )
+    found = Normalizer.from_statistics(statistics, channels)
+    np.testing.assert_allclose(found.tendency_ratio, [0.2, 1.0], rtol=1e-6)
+
+
+def test_a_rollout_is_the_repeated_step(model, phases):
+    variables = randomized(model.init(jax.random.key(0)), jax.random.key(5))
+    state = random_state(model)
+    forcings = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), phases)
+    states = model.rollout(variables, state, forcings)
+    first = model.step(variables, state, phases)
+    np.testing.assert_allclose(states[0], first, **ROUND_OFF)
+    second = model.step(variables, first, jax.tree.map(lambda leaf: 2 * leaf, phases))
+    np.testing.assert_allclose(states[1], second, **ROUND_OFF)
+
+
+def test_a_network_is_chosen_by_name():
+    assert networks.load('spherical_cnn').Network is Network
+    with pytest.raises(ValueError, match="did you mean 'spherical_cnn'"):
+        networks.load('sperical_cnn')

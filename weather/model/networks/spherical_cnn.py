@@ -1,4 +1,4 @@
-"""The network: a spherical CNN from normalised fields to normalised tendencies.
+"""A spherical CNN from normalised fields to normalised tendencies.
 
 Source: Esteves, Slotine, Makadia, "Scaling Spherical CNNs", ICML 2023
 (arXiv:2306.05420), section 5.4: an input convolution with spectral pooling, residual
@@ -38,28 +38,28 @@ class Transforms(NamedTuple):
 
     @classmethod
     def create(
-        cls, grid: LatLonGrid, model: experiment.Model, spins: tuple[int, ...] = (0, 1)
+        cls, grid: LatLonGrid, sizes: experiment.Model, spins: tuple[int, ...] = (0, 1)
     ) -> Transforms:
         """Builds both; pooling is the state's coefficients cut at the latent degree."""
-        degree = min(grid.max_degree, model.latent.max_degree)
-        state_degree = grid.max_degree if model.skips == 'input' else degree
+        degree = min(grid.max_degree, sizes.latent.max_degree)
+        state_degree = grid.max_degree if sizes.skips == 'input' else degree
         return cls(
             state=SpinTransform.create(grid, spins=spins, max_degree=state_degree),
-            latent=SpinTransform.create(model.latent, spins=(0, 1), max_degree=degree),
+            latent=SpinTransform.create(sizes.latent, spins=(0, 1), max_degree=degree),
         )
 
 
-class SphericalCNN(nn.Module):
+class Network(nn.Module):
     """Spherical CNN of the paper, with `2 * num_blocks + 2` convolutions.
 
     Attributes:
-      model: sizes.
+      sizes: of the layers.
       num_scalars: spin-0 fields of a state.
       num_vectors: spin-1 fields of a state.
       use_running_average: norms take running moments instead of those of the batch.
     """
 
-    model: experiment.Model
+    sizes: experiment.Model
     num_scalars: int
     num_vectors: int
     use_running_average: bool
@@ -73,19 +73,19 @@ class SphericalCNN(nn.Module):
             `[..., lat, lon, scalars]`, spin 1 `[..., lat, lon, winds]`.
           transforms: of the two grids.
         """
-        model, latent = self.model, transforms.latent
-        dtype = jnp.dtype(model.precision)
-        width = {0: model.scalar_channels, 1: model.vector_channels}
+        sizes, latent = self.sizes, transforms.latent
+        dtype = jnp.dtype(sizes.precision)
+        width = {0: sizes.scalar_channels, 1: sizes.vector_channels}
         inputs = transforms.state.to_spectral(fields)
 
         hidden = truncate(inputs, latent.max_degree)
-        hidden = SpinConvolution(width, model.num_knots, dtype, name='input')(hidden)
+        hidden = SpinConvolution(width, sizes.num_knots, dtype, name='input')(hidden)
         hidden = SpectralBatchNorm(self.use_running_average)(hidden)
         hidden = PhaseCollapse(dtype)(hidden, latent)
-        for i in range(model.num_blocks):
+        for i in range(sizes.num_blocks):
             hidden = ResidualBlock(
                 width,
-                model.num_knots,
+                sizes.num_knots,
                 self.use_running_average,
                 dtype,
                 name=f'block_{i}',
@@ -96,12 +96,12 @@ class SphericalCNN(nn.Module):
         if self.num_vectors:
             width[1] = self.num_vectors
         output = SpinConvolution(
-            width, model.num_knots, dtype, nn.initializers.zeros, name='output'
+            width, sizes.num_knots, dtype, nn.initializers.zeros, name='output'
         )(hidden)
-        if model.skips == 'input':
+        if sizes.skips == 'input':
             direct = SpinConvolution(
                 width,
-                model.num_knots,
+                sizes.num_knots,
                 kernel_init=nn.initializers.zeros,
                 name='output_of_input',
             )(inputs)

@@ -1,0 +1,36 @@
+"""The networks, one file a variant; `model.network` of a config names the file.
+
+A variant is a module here with two names:
+
+- `Network(sizes, num_scalars, num_vectors, use_running_average)`: a Flax module whose
+  call takes normalised fields by spin and the transforms, and returns the tendency, in
+  units of its spread, by spin;
+- `Transforms.create(grid, sizes, spins)`: the tables that it needs, a pytree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+
+from weather.variables import did_you_mean
+
+
+def names() -> tuple[str, ...]:
+    """The variants there are."""
+    return tuple(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(name: str) -> ModuleType:
+    """Returns the module of a variant.
+
+    Raises:
+      ValueError: there is none of that name; names the nearest.
+    """
+    if name not in names():
+        raise ValueError(
+            f'expected model.network to be one of {", ".join(names())}, got {name!r}'
+            f'{did_you_mean(name, names())}'
+        )
+    return importlib.import_module(f'{__name__}.{name}')
