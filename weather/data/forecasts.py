@@ -4,7 +4,7 @@ A forecast store is either one Zarr with the dimensions `time` (initialisation),
 `prediction_timedelta`, `level`, `latitude`, `longitude`, whoever wrote it, or netCDF
 files as `weather.forecasting.export` writes them: one start per file, the dimension
 `time` being the valid time and `forecast_reference_time` the initialisation. Both open
-as the same lazy `xarray.Dataset`.
+as the same lazy `xarray.Dataset`; members, where there are some, are its `number`.
 """
 
 from __future__ import annotations
@@ -140,16 +140,21 @@ def _open_netcdf(path: pathlib.Path) -> xr.Dataset:
     stacked = xr.Dataset(
         {str(name): _stack(str(name), starts) for name in starts[0].data_vars},
         coords={
-            'time': [start.forecast_reference_time.values for start in starts],
+            # One value each; in files of the first version without a dimension.
+            'time': np.concatenate(
+                [start.forecast_reference_time.values.reshape(1) for start in starts]
+            ),
             'prediction_timedelta': starts[0].forecast_period.values,
             **{
                 name: starts[0][name].variable
-                for name in ('level', *_HORIZONTAL)
+                for name in ('realization', 'level', *_HORIZONTAL)
                 if name in starts[0].dims
             },
         },
         attrs=starts[0].attrs,
     )
+    if 'realization' in stacked.dims:
+        stacked = stacked.rename(realization='number')
     stacked.set_close(lambda: _close(starts))
     return stacked
 
@@ -192,7 +197,8 @@ def _check_alike(
 def _stack(name: str, starts: Sequence[xr.Dataset]) -> xr.Variable:
     """Returns variable `name` of every start as one lazy variable."""
     variables = [start[name].variable for start in starts]
-    dims = ('time', 'prediction_timedelta', *variables[0].dims[1:])
+    lead = 'prediction_timedelta'
+    dims = ('time', *(lead if dim == 'time' else dim for dim in variables[0].dims))
     data = indexing.LazilyIndexedArray(_Stack(variables))
     return xr.Variable(dims, data, attrs=variables[0].attrs)
 

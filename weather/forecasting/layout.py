@@ -266,8 +266,14 @@ class ForecastLayout:
                     'time',
                     valid_times,
                     named('time', 'valid time', axis='T', **no_leaps),
-                    # By default an unlimited axis gets chunks of a megabyte.
-                    {**spelt, 'chunksizes': valid_times.shape},
+                    # By default an unlimited axis gets chunks of a megabyte. The lead
+                    # time is said to belong to the time and not, as CF has it, to each
+                    # field: CDO warns of every field that says so.
+                    {
+                        **spelt,
+                        'chunksizes': valid_times.shape,
+                        'coordinates': 'forecast_period',
+                    },
                 ),
                 'forecast_reference_time': xr.Variable(
                     'forecast_reference_time',

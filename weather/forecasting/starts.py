@@ -22,7 +22,8 @@ LATEST = 'latest'
 _HOUR = np.timedelta64(1, 'h')
 # The extended format only: of ISO 8601's others numpy reads 2003011000 as a year.
 _FORM = re.compile(
-    r'\d{4}-\d\d-\d\d([T ]\d\d(:\d\d(:\d\d)?)?(Z|[+-]\d\d(:?\d\d)?)?)?', re.IGNORECASE
+    r'\d{4}-\d\d-\d\d([T ]\d\d(:\d\d(:\d\d(\.\d+)?)?)?(Z|[+-]\d\d(:?\d\d)?)?)?',
+    re.IGNORECASE,
 )
 _LOGGER = logging.getLogger(__name__)
 
@@ -157,7 +158,7 @@ def _read_time(given: Any, atmosphere: Atmosphere) -> np.datetime64:
         time = datetime.datetime.fromisoformat(given.strip())
     except ValueError as error:
         raise ValueError(
-            f'expected starts in the form of ISO 8601, e.g. 2003-01-10T00, or latest; '
+            'expected starts in the form of ISO 8601, e.g. 2003-01-10T00, or latest; '
             f'got {given!r} ({error})'
         ) from None
     if time.tzinfo is not None:
