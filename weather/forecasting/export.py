@@ -384,7 +384,7 @@ def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
         else:
             reason = str(error)
         raise OSError(
-            f'cannot write {path}: {reason}; {free / 2**20:.1f} MiB are free. Finished '
-            'starts stay, what is not finished is removed: make room, and run the same '
+            f'cannot write {path}: {reason}; {free / 2**20:.1f} MiB are free. What '
+            'was finished stays, what was not is removed: make room, and run the same '
             'command with --skip_existing'
         ) from error

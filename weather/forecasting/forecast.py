@@ -6,6 +6,7 @@ handed on before the next is made, so that memory does not grow with the lead ti
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ from weather.model.forecaster import Forecaster, Weights
 from weather.model.state import Forcing, stack_fields
 
 _HOUR = np.timedelta64(1, 'h')
+_LOGGER = logging.getLogger(__name__)
 
 
 class Slab(NamedTuple):
@@ -172,11 +174,21 @@ def write_all(
     writer = open_writer(
         output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
-    with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
-        check_initial_states(atmosphere, layout)
-        for slab in stream(trained, atmosphere, layout, batch_size=settings.batch_size):
-            threaded.write(slab.lead, slab.states, starts=slab.starts)
-            bar.update(len(slab.states))
+    try:
+        with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
+            check_initial_states(atmosphere, layout)
+            for slab in stream(
+                trained, atmosphere, layout, batch_size=settings.batch_size
+            ):
+                threaded.write(slab.lead, slab.states, starts=slab.starts)
+                bar.update(len(slab.states))
+    except KeyboardInterrupt:
+        _LOGGER.warning(
+            'stopped: what was finished stays in %s, what was not is removed; the same '
+            'command with --skip_existing goes on',
+            output,
+        )
+        raise
     print(f'{len(layout.init_times)} {done}')
 
 

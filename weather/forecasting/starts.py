@@ -155,7 +155,7 @@ def _read_time(given: Any, atmosphere: Atmosphere) -> np.datetime64:
     try:
         if not _FORM.fullmatch(given.strip()):
             raise ValueError('another form')
-        time = datetime.datetime.fromisoformat(given.strip())
+        time = datetime.datetime.fromisoformat(given.strip().upper())
     except ValueError as error:
         raise ValueError(
             'expected starts in the form of ISO 8601, e.g. 2003-01-10T00, or latest; '
