@@ -69,6 +69,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.11',
     packages=find_packages(include=['learning*', 'sphere_ops*', 'weather*']),
+    package_data={'weather.report': ['templates/*']},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

@@ -8,7 +8,6 @@ The case `{'measure': 'memory'}` reports that peak.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +50,17 @@ def full_size() -> Experiment:
 
 def tiny() -> Experiment:
     """The same on few points and with few channels: to try the program out."""
-    config = era5_256.get_config()
-    config.grid.num_lat = config.grid.num_lon = 16
-    config.model.latent.num_lat = config.model.latent.num_lon = 8
-    config.model.scalar_channels = config.model.vector_channels = 4
-    config.model.num_blocks, config.model.num_knots = 1, 3
-    return Experiment.from_config(config)
+    sizes = {
+        'grid.num_lat': 16,
+        'grid.num_lon': 16,
+        'model.latent.num_lat': 8,
+        'model.latent.num_lon': 8,
+        'model.scalar_channels': 4,
+        'model.vector_channels': 4,
+        'model.num_blocks': 1,
+        'model.num_knots': 3,
+    }
+    return full_size().with_changes(sizes)
 
 
 SIZES: dict[str, Callable[[], Experiment]] = {'full': full_size, 'tiny': tiny}
@@ -64,8 +68,7 @@ SIZES: dict[str, Callable[[], Experiment]] = {'full': full_size, 'tiny': tiny}
 
 def with_precision(setup: Experiment, precision: str) -> Experiment:
     """The same experiment with another `model.precision`."""
-    model = dataclasses.replace(setup.model, precision=precision)
-    return dataclasses.replace(setup, model=model)
+    return setup.with_changes({'model.precision': precision})
 
 
 def random_batch(setup: Experiment, num_steps: int) -> DeviceBatch:

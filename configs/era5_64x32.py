@@ -8,80 +8,42 @@ Hardware: meant for one GPU or TPU. Duration and scores: not yet run.
 
 from ml_collections import ConfigDict
 
-LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
-
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Returns what differs from the defaults of `weather.experiment`."""
     config = ConfigDict()
-
-    config.data = ConfigDict()
-    config.data.store = (
-        'gs://weatherbench2/datasets/era5/'
-        '1959-2022-6h-64x32_equiangular_conservative.zarr'
-    )
-    config.data.storage_options = ConfigDict({'token': 'anon'})
-    config.data.variables = ConfigDict(
+    config.data = ConfigDict(
         {
-            'geopotential': LEVELS,
-            'specific_humidity': LEVELS,
-            'temperature': LEVELS,
-            'u_component_of_wind': LEVELS,
-            'v_component_of_wind': LEVELS,
-            'vertical_velocity': LEVELS,
+            'store': (
+                'gs://weatherbench2/datasets/era5/'
+                '1959-2022-6h-64x32_equiangular_conservative.zarr'
+            ),
+            'storage_options': {'token': 'anon'},
+            'train': ('1979-01-01', '2017-12-31'),
+            'validation': ('2018-01-01', '2018-12-31'),
+            'test': ('2020-01-01', '2020-12-31'),
+            'cache_gb': 8.0,
+            'prefetch_gb': 1.0,
         }
     )
-    config.data.statics = ('geopotential_at_surface', 'land_sea_mask')
-    config.data.train = ('1979-01-01', '2017-12-31')
-    config.data.validation = ('2018-01-01', '2018-12-31')
-    config.data.test = ('2020-01-01', '2020-12-31')
-    config.data.cache_gb = 8.0
-    config.data.prefetch_gb = 1.0
-
     # Cell centres: the quadrature is exact up to degree 15 only, half of what the
     # rows could carry. The residual blocks work on the same grid.
     config.grid = ConfigDict({'kind': 'equiangular', 'num_lat': 32, 'num_lon': 64})
-
-    config.model = ConfigDict()
-    config.model.latent = ConfigDict({'kind': 'gauss', 'num_lat': 32, 'num_lon': 64})
-    config.model.scalar_channels = 128
-    config.model.vector_channels = 128
-    config.model.num_blocks = 3
-    config.model.num_knots = 16
-    config.model.skips = 'input'
-    config.model.precision = 'float32'
-    config.model.remat = 'step'
-
-    config.loss = ConfigDict()
-    config.loss.variable_weights = ConfigDict({'vertical_velocity': 0.2})
-    config.loss.level_weights = ConfigDict()
-
-    config.training = ConfigDict()
-    config.training.seed = 0
-    config.training.num_updates = 100_000
-    config.training.batch_size = 32
-    config.training.curriculum = (
-        (0, 1),
-        (60_000, 2),
-        (70_000, 4),
-        (80_000, 8),
-        (90_000, 12),
+    config.model = ConfigDict(
+        {'latent': {'kind': 'gauss', 'num_lat': 32, 'num_lon': 64}}
     )
-    config.training.learning_rate = 1e-3
-    config.training.warmup_updates = 1000
-    config.training.weight_decay = 0.01
-    config.training.clip_norm = 1.0
-    config.training.ema_decay = 0.999
-    config.training.log_every = 100
-    config.training.validate_every = 2000
-    config.training.validation_batches = 8
-    config.training.checkpoint_every = 1000
-    config.training.keep_checkpoints = 3
-
-    config.forecast = ConfigDict()
-    config.forecast.init_every_hours = 12
-    config.forecast.lead_hours = 120
-    config.forecast.batch_size = 16
-
-    config.climatology = ConfigDict({'window_days': 61})
-    return config.lock()
+    config.loss = ConfigDict({'variable_weights': {'vertical_velocity': 0.2}})
+    config.training = ConfigDict(
+        {
+            'num_updates': 100_000,
+            'curriculum': (
+                (0, 1),
+                (60_000, 2),
+                (70_000, 4),
+                (80_000, 8),
+                (90_000, 12),
+            ),
+        }
+    )
+    config.forecast = ConfigDict({'batch_size': 16})
+    return config

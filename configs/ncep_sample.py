@@ -20,68 +20,56 @@ LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
 
 
 def get_config() -> ConfigDict:
-    """Returns the experiment."""
+    """Returns what differs from the defaults of `weather.experiment`."""
     config = ConfigDict()
-
-    config.data = ConfigDict()
-    config.data.store = 'ncep_r1_20220101_5d_73x144.zarr'
-    config.data.storage_options = ConfigDict()
-    config.data.variables = ConfigDict(
+    config.data = ConfigDict(
         {
-            'geopotential': LEVELS,
-            # The source has no humidity above 300 hPa, no vertical velocity at 50 hPa.
-            'specific_humidity': LEVELS[5:],
-            'temperature': LEVELS,
-            'u_component_of_wind': LEVELS,
-            'v_component_of_wind': LEVELS,
-            'vertical_velocity': LEVELS[1:],
+            'store': 'ncep_r1_20220101_5d_73x144.zarr',
+            'variables': {
+                'geopotential': LEVELS,
+                # The source has no humidity above 300 hPa
+                'specific_humidity': LEVELS[5:],
+                'temperature': LEVELS,
+                'u_component_of_wind': LEVELS,
+                'v_component_of_wind': LEVELS,
+                # and no vertical velocity at 50 hPa.
+                'vertical_velocity': LEVELS[1:],
+            },
+            'train': ('2022-01-01', '2022-01-05'),
+            'validation': ('2022-01-01', '2022-01-05'),
+            'test': ('2022-01-01', '2022-01-05'),
+            'cache_gb': 0.5,
+            'prefetch_gb': 0.2,
         }
     )
-    config.data.statics = ('geopotential_at_surface', 'land_sea_mask')
-    config.data.train = ('2022-01-01', '2022-01-05')
-    config.data.validation = ('2022-01-01', '2022-01-05')
-    config.data.test = ('2022-01-01', '2022-01-05')
-    config.data.cache_gb = 0.5
-    config.data.prefetch_gb = 0.2
-
     config.grid = ConfigDict(
         {'kind': 'equiangular_with_poles', 'num_lat': 73, 'num_lon': 144}
     )
-
-    config.model = ConfigDict()
-    config.model.latent = ConfigDict({'kind': 'gauss', 'num_lat': 36, 'num_lon': 72})
-    config.model.scalar_channels = 48
-    config.model.vector_channels = 24
-    config.model.num_blocks = 3
-    config.model.num_knots = 8
-    config.model.skips = 'input'
-    config.model.precision = 'float32'
-    config.model.remat = 'step'
-
-    config.loss = ConfigDict()
-    config.loss.variable_weights = ConfigDict()
-    config.loss.level_weights = ConfigDict()
-
-    config.training = ConfigDict()
-    config.training.seed = 0
-    config.training.num_updates = 300
-    config.training.batch_size = 2
-    config.training.curriculum = ((0, 1), (200, 3))
-    config.training.learning_rate = 4e-3
-    config.training.warmup_updates = 20
-    config.training.weight_decay = 0.0
-    config.training.clip_norm = 1.0
-    config.training.ema_decay = 0.95
-    config.training.log_every = 10
-    config.training.validate_every = 100
-    config.training.validation_batches = 1
-    config.training.checkpoint_every = 100
-    config.training.keep_checkpoints = 2
-
-    config.forecast = ConfigDict()
-    config.forecast.init_every_hours = 24
-    config.forecast.lead_hours = 72
-    config.forecast.batch_size = 2
-
-    config.climatology = ConfigDict({'window_days': 61})
-    return config.lock()
+    config.model = ConfigDict(
+        {
+            'latent': {'kind': 'gauss', 'num_lat': 36, 'num_lon': 72},
+            'scalar_channels': 48,
+            'vector_channels': 24,
+            'num_knots': 8,
+        }
+    )
+    config.training = ConfigDict(
+        {
+            'num_updates': 300,
+            'batch_size': 2,
+            'curriculum': ((0, 1), (200, 3)),
+            'learning_rate': 4e-3,
+            'warmup_updates': 20,
+            'weight_decay': 0.0,
+            'ema_decay': 0.95,
+            'log_every': 10,
+            'validate_every': 100,
+            'validation_batches': 1,
+            'checkpoint_every': 100,
+            'keep_checkpoints': 2,
+        }
+    )
+    config.forecast = ConfigDict(
+        {'init_every_hours': 24, 'lead_hours': 72, 'batch_size': 2}
+    )
+    return config

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
+from learning import config_flags
+
 _TRACEBACK = flags.DEFINE_bool(
     'traceback', False, 'Show where an error came from, not only what it is.'
 )
@@ -38,20 +40,16 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> int:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; what ml_collections raises for a wrong key becomes one line."""
+    """Parses flags, those of a config's keys as well."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(config_flags.declare(argv))
+    except SystemExit:
+        # Only the flags of help end here, and absl calls that a failure.
+        sys.exit(0)
     except flags.Error as error:
-        sys.exit(_fail(error))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         sys.exit(_fail(error))
 
 
 def _fail(error: BaseException) -> int:
-    message: object = error
-    # The text of a KeyError is the representation of its message, quotes and all;
-    # ml_collections puts one into an AttributeError.
-    while isinstance(message, KeyError | AttributeError) and message.args:
-        message = message.args[0]
-    print(f'error: {message}', file=sys.stderr)
+    print(f'error: {error}', file=sys.stderr)
     return 1

@@ -23,6 +23,9 @@ _END = flags.DEFINE_string('end', None, 'Last date, included.')
 _WINDOW_DAYS = flags.DEFINE_integer(
     'window_days', None, 'Width of the window; that of the run, or 61.'
 )
+_OVERWRITE = flags.DEFINE_bool(
+    'overwrite', False, 'Replace a climatology that is there, and compute it anew.'
+)
 flags.register_multi_flags_validator(
     ['workdir', 'store', 'output'],
     lambda of: bool(of['workdir']) or bool(of['store'] and of['output']),
@@ -33,26 +36,32 @@ flags.register_multi_flags_validator(
 def main() -> None:
     """Computes and writes the climatology."""
     # Late, so that --help answers at once.
-    from weather import workdir
-    from weather.data import climatology, store
+    from weather.data import climatology, prepared_climatology, store
+    from weather.workdir import Workdir
 
-    source, levels, options, period, window = _STORE.value, None, None, (None, None), 61
-    path = _OUTPUT.value
+    options = {
+        'start': _START.value,
+        'end': _END.value,
+        'overwrite': _OVERWRITE.value,
+    }
     if _WORKDIR.value:
-        run = workdir.Workdir(_WORKDIR.value)
-        setup = run.read_config()
-        levels, options = setup.data.channels.levels, setup.data.storage_options
-        source, period = source or setup.data.store, setup.data.train
-        window, path = setup.climatology.window_days, path or run.climatology
+        run = Workdir(_WORKDIR.value)
+        done = prepared_climatology.prepare_climatology(
+            run.read_config(),
+            _OUTPUT.value or run.climatology,
+            store=_STORE.value,
+            window_days=_WINDOW_DAYS.value,
+            **options,
+        )
+        print(done)
+        return
+    dataset = store.open_dataset(_STORE.value, what='atmosphere')
+    days, source = _WINDOW_DAYS.value or 61, _STORE.value
     climatology.write_climatology(
-        store.open_store(source, levels=levels, storage_options=options),
-        path,
-        start=_START.value or period[0],
-        end=_END.value or period[1],
-        window_days=_WINDOW_DAYS.value or window,
-        source=source,
+        dataset, _OUTPUT.value, window_days=days, source=source, **options
     )
-    print(f'climatology of {source} written to {path}')
+    print(climatology.summary(dataset))
+    print(f'climatology of {source} written to {_OUTPUT.value}')
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 
 An idealised planet: primitive equations with Held-Suarez forcing, mountains and
 moisture; perpetual equinox. A store that is already there with the same parameters is
-left as it is.
+left as it is, one with others is replaced where --overwrite is said.
 
 Example:
   python scripts/simulate.py --output=data/planet.zarr --days=730
@@ -21,6 +21,9 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the initial noise.', lower_bound=0)
 _WAVENUMBERS = flags.DEFINE_integer(
     'wavenumbers', 21, 'Spectral truncation: 21 (64x32 grid), 31 or 42 (128x64).'
 )
+_OVERWRITE = flags.DEFINE_bool(
+    'overwrite', False, 'Replace a simulation with other parameters.'
+)
 
 
 def main() -> None:
@@ -34,7 +37,7 @@ def main() -> None:
         seed=_SEED.value,
         max_wavenumber=_WAVENUMBERS.value,
     )
-    print(simulation.simulate(config, _OUTPUT.value))
+    print(simulation.simulate(config, _OUTPUT.value, overwrite=_OVERWRITE.value))
 
 
 if __name__ == '__main__':

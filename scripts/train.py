@@ -3,28 +3,40 @@
 Example:
   python scripts/train.py --config=configs/demo.py --workdir=runs/demo
 
-Any key of the config can be set on the command line:
+Any key of the config can be set on the command line, also one that the file does not
+mention (--print_config shows them all):
   python scripts/train.py --config=configs/ncep_sample.py --workdir=runs/ncep \
-      --config.data.store=ncep.zarr --config.training.num_updates=100
+      --config.data.store=ncep.zarr --config.loss.variable_weights.temperature=2
 """
 
 from absl import flags
-from ml_collections import config_flags
 
-from learning import command_line
+from learning import command_line, config_flags
 
-_CONFIG = config_flags.DEFINE_config_file('config', None, 'Experiment, configs/*.py.')
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.', required=True)
-flags.mark_flag_as_required('config')
+_CONFIG = config_flags.define('config', 'configs/*.py, or the config.json of a run.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
+_PRINT_CONFIG = flags.DEFINE_bool(
+    'print_config', False, 'Print the whole config, with its defaults, and exit.'
+)
+flags.register_multi_flags_validator(
+    ['workdir', 'print_config'],
+    lambda values: any(values.values()),
+    message='say where to train: --workdir=DIR',
+)
 
 
 def main() -> None:
     """Runs the training that the flags describe."""
     # Imported here, so that --help answers at once.
     from weather.experiment import Experiment
+
+    setup = Experiment.from_config(_CONFIG.entries, _CONFIG.overrides)
+    if _PRINT_CONFIG.value:
+        print(setup.to_json(), end='')
+        return
     from weather.training.trainer import train
 
-    train(Experiment.from_config(_CONFIG.value), _WORKDIR.value)
+    train(setup, _WORKDIR.value)
 
 
 if __name__ == '__main__':

@@ -37,9 +37,14 @@ class Waves:
     @classmethod
     def create(cls, num_lon: int, max_degree: int, dtype) -> 'Waves':
         """Computes the waves in float64."""
+        # Even and odd orders apart: half a turn on they differ in sign, and a product
+        # has to be all of one kind. An odd circle has no point half a turn on, and so
+        # is folded once, not twice.
         orders = np.arange(2 * (max_degree // 2 + 1)).reshape(-1, 2).T[:, :, None]
         length = num_lon if num_lon % 2 else num_lon // 2
         columns = np.arange(length // 2 + 1)
+        # Whole turns go while numbers are integers: angles of hundreds of radians would
+        # cost digits.
         angles = 2 * np.pi / num_lon * (orders * columns % num_lon)
         # `fold` counts the point in the middle twice.
         weights = np.where(2 * columns == length, 0.5, 1.0)
@@ -70,7 +75,8 @@ class Waves:
         circle = jnp.concatenate([halves[0], zero, halves[1], zero])
         circle = circle.reshape(2, -1, *values.shape[1:])
         even, odd = fold(circle, axis=1, signs=self._signs)
-        # p, o, l: order % 2, order // 2, longitude.
+        # p, o, l: order % 2, order // 2, longitude. HIGHEST, here and in all sums of
+        # the transforms: accelerators would otherwise round factors to 8 or 11 bits.
         subscripts, precision = 'pol,pl...->po...', Precision.HIGHEST
         real = jnp.einsum(subscripts, self.cosine, even, precision=precision)
         imaginary = jnp.einsum(subscripts, self.minus_sine, odd, precision=precision)

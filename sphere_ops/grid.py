@@ -125,6 +125,9 @@ class LatLonGrid:
         The product of two harmonics of this degree is still integrated exactly along
         latitude, and its orders are not aliased along longitude.
         """
+        # Two harmonics of degree L make a polynomial of degree 2 L: the quadratures
+        # above give L = (n - 1) / 2 and L = n - 1/2. Of n columns, order n / 2 cannot
+        # be told from -n / 2.
         rows = self.num_lat - 1
         meridional = rows if self.kind == 'gauss' else rows // 2
         return min(meridional, (self.num_lon - 1) // 2)
@@ -134,7 +137,9 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
     """Weights of the rows: the area of a cell over the mean area of all.
 
     Cell bounds lie halfway between rows, the outermost at the poles (WeatherBench 2,
-    `metrics.get_lat_weights`). For scores: not exact for spectra.
+    `metrics.get_lat_weights`). Where the outermost row is as far from its pole as from
+    the next row, the grid is a limited area there, and its cell ends half a spacing
+    beyond the row. For scores: not exact for spectra.
 
     Args:
       latitudes: `[lat]`, degrees, ascending or descending.
@@ -158,9 +163,44 @@ def area_weights(latitudes: np.typing.ArrayLike) -> np.ndarray:
         )
     south_first = latitudes if latitudes[0] < latitudes[-1] else latitudes[::-1]
     inner = (south_first[1:] + south_first[:-1]) / 2
-    areas = np.diff(np.sin(np.radians(np.concatenate([[-90.0], inner, [90.0]]))))
+    south, north = outer_bounds(south_first)
+    areas = np.diff(np.sin(np.radians(np.concatenate([[south], inner, [north]]))))
     areas = areas if south_first is latitudes else areas[::-1]
     return areas / areas.mean()
+
+
+def is_global(latitudes: np.typing.ArrayLike, longitudes: np.typing.ArrayLike) -> bool:
+    """Whether rows and columns cover the whole sphere.
+
+    They do where no gap is as wide as the spacing between the outermost rows and the
+    poles, nor wider between columns (half a spacing more is forgiven).
+
+    Args:
+      latitudes: `[lat]`, degrees, in order.
+      longitudes: `[lon]`, degrees, eastward.
+    """
+    rows = np.sort(np.asarray(latitudes, np.float64))
+    columns = np.sort(np.mod(np.asarray(longitudes, np.float64), 360))
+    gaps = np.diff(columns, append=columns[:1] + 360)
+    evenly = gaps.max() <= 1.5 * 360 / columns.size
+    return outer_bounds(rows) == (-90.0, 90.0) and bool(evenly)
+
+
+def outer_bounds(south_first: np.ndarray) -> tuple[float, float]:
+    """Where the cells of the outer rows of `[lat]`, south first, end: degrees."""
+    if south_first.size < 2:
+        return -90.0, 90.0
+    bounds = []
+    for sign, row, inner in ((-1, 0, 1), (1, -1, -2)):
+        spacing = abs(south_first[row] - south_first[inner])
+        to_pole = 90 - sign * south_first[row]
+        # The outermost row of a Gauss grid is 0.78 of a spacing away from the pole; at
+        # a whole one a row at the pole is missing.
+        limited = to_pole > 0.9 * spacing
+        bounds.append(
+            float(south_first[row] + sign * spacing / 2) if limited else 90.0 * sign
+        )
+    return bounds[0], bounds[1]
 
 
 def _check_size(name: str, size, *, minimum: int) -> None:
@@ -274,6 +314,7 @@ def _gauss_legendre(num_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(5):  # Quadratic convergence: three suffice, five are safe.
         value, slope = _legendre_and_slope(n, angles)
         angles = angles - value / slope
+    # Symmetric to the last bit, as the transforms suppose, which fold at the equator.
     angles = (angles + np.pi - angles[::-1]) / 2
     _, slope = _legendre_and_slope(n, angles)
     return _frozen(angles), _frozen(2 / slope**2)

@@ -57,6 +57,7 @@ def gradient(
       `{1: [..., order, degree, part, 2, channel]}`.
     """
     slope = _by_degree(_scalars(scalars), lambda k: np.sqrt(k * (k + 1)) / radius)
+    # A gradient does not rotate: its E mode is zero.
     return {1: jnp.concatenate([jnp.zeros_like(slope), slope], axis=-2)}
 
 
@@ -123,6 +124,8 @@ def rotate(
       gamma: First angle, radians.
     """
     degree = spin_fields.max_degree(coefficients)
+    # Tables depend on the angles alone: made in float64, outside of what is compiled,
+    # so that another rotation needs no other program.
     orders = np.arange(degree + 1)
     phases = [
         np.stack([np.cos(orders * x), np.sin(orders * x)]) for x in (alpha, gamma)
@@ -214,6 +217,7 @@ def _only(coefficients: Mapping[int, jax.Array], spin: int, name: str) -> jax.Ar
 
 def _by_degree(a: jax.Array, factor) -> jax.Array:
     """Times `factor(degrees)`, computed in float64."""
+    # On the host: degrees are static, and a factor is rounded to float32 only once.
     factors = factor(np.arange(a.shape[-4], dtype=np.float64)).astype(a.dtype)
     return a * factors[:, None, None, None]
 
@@ -227,9 +231,9 @@ def _step(a: jax.Array, spin: int, step: int) -> jax.Array:
     """The common part of eth (step 1) and eth-bar (step -1)."""
     s = spin * step
     a = _by_degree(a, lambda k: np.sqrt(np.maximum((k - s) * (k + s + 1), 0)))
-    if spin == 0:
+    if spin == 0:  # A real scalar has no B mode; what is raised from it has one, zero.
         return jnp.concatenate([a, jnp.zeros_like(a)], axis=-2)
-    if spin + step == 0:
+    if spin + step == 0:  # Scalars are real: E and B become channels of their own.
         return jnp.concatenate([a[..., :1, :], a[..., 1:, :]], axis=-1)
     return a
 

@@ -155,6 +155,8 @@ class SpinTransform:
 @jax.jit
 def _to_spectral(transform: SpinTransform, fields: SpinFields) -> SpinCoefficients:
     dtype = transform.weights.dtype
+    # XLA multiplies by the quadrature weights while it reads the field. In the tables
+    # they would cost a second set of these, since the way back has no weights.
     weights = transform.weights[:, None, None]
     result = {}
     for spin, field in fields.items():
@@ -170,6 +172,7 @@ def _to_grid(transform: SpinTransform, coefficients: SpinCoefficients) -> SpinFi
     dtype = transform.weights.dtype
     result = {}
     for spin, a in coefficients.items():
+        # Padded with zeros, so that coefficients of any degree use the same tables.
         full = _pad_degrees(a.astype(dtype), transform.max_degree + 1)
         # Orders below zero are not stored: each order above zero stands for two.
         twice = np.where(np.arange(full.shape[-5]) == 0, 1, 2)
@@ -182,7 +185,7 @@ def _to_grid(transform: SpinTransform, coefficients: SpinCoefficients) -> SpinFi
 
 # Analysis and synthesis are transposes of each other, and so each is the gradient of
 # the other: XLA's own transpose of folds and shifts is pads and sums of whole fields,
-# and takes twice as long.
+# and takes twice as long. `custom_vjp` and not `linear_call`, which knows no `vmap`.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _analyse(spin: int, transform: SpinTransform, parts: list[jax.Array]) -> jax.Array:
     """Sums of fields times harmonics, without weights.
@@ -196,6 +199,9 @@ def _analyse(spin: int, transform: SpinTransform, parts: list[jax.Array]) -> jax
     Returns:
       `[batch, order, degree, part, mode, channel]`.
     """
+    # Longitude is summed first and so comes first; batch and channel, the columns of
+    # all products, stay last. Fields in that layout would save a sixth of this stage,
+    # not enough for a second public layout.
     columns = [part.transpose(2, 1, 0, 3) for part in parts]
     sums = [transform.waves.sums(values) for values in columns]
     return to_coefficients(

@@ -73,6 +73,8 @@ def _by_degree(
             f'expected max_degree <= {LARGEST_DEGREE}, got {max_degree}: beyond it the '
             'starting values underflow'
         )
+    # Yielded degree by degree: whoever keeps float32, or half of the angles, never
+    # holds all of it in float64.
     first = np.maximum(np.abs(left), np.abs(right))
     start = _start(left, right, colatitudes)
     cosine = np.cos(colatitudes)
@@ -80,6 +82,7 @@ def _by_degree(
     for degree in range(max_degree + 1):
         gain, shift, loss = _recursion_factors(left, right, degree - 1)
         following = gain * (cosine - shift) * current - loss * previous
+        # Until its first degree a pair is zero, and so is all that it feeds back.
         starting = first == degree
         following[starting] = start[starting]
         previous, current = current, following
@@ -108,12 +111,15 @@ def _start(left: np.ndarray, right: np.ndarray, colatitudes: np.ndarray) -> np.n
     the powers then join sine and cosine, whose maximum becomes 1, and nothing large
     cancels (with log n! itself the error was fifty times larger).
     """
+    # Logarithms: (2 l)! alone overflows beyond l = 85, and high powers of a small sine
+    # underflow where their product with it is an ordinary number.
     a, b = np.abs(left - right), np.abs(left + right)
     remainder = _log_factorial_remainder(int((a + b).max()))
     scale = (remainder[a + b] - remainder[a] - remainder[b])[:, None] / 2
     # sin of the complement for cos, so that both vanish exactly at their pole.
     sine = _log_power(np.sin(colatitudes / 2), a, a + b)
     cosine = _log_power(np.sin((np.pi - colatitudes) / 2), b, a + b)
+    # d_mn = (-1)^(m-n) d_nm, and the sum's one term is positive for m <= n.
     sign = np.where((left > right) & (a % 2 == 1), -1.0, 1.0)
     return sign[:, None] * np.exp(scale + sine + cosine)
 
@@ -121,6 +127,7 @@ def _start(left: np.ndarray, right: np.ndarray, colatitudes: np.ndarray) -> np.n
 def _log_power(base: np.ndarray, exponent: np.ndarray, total: np.ndarray) -> np.ndarray:
     """`exponent log(base sqrt(total / exponent))`, `[pair, angle]`."""
     ratio = np.sqrt(total / np.maximum(exponent, 1))[:, None]
+    # At a pole the base is 0, whose logarithm times an exponent of 0 would be NaN.
     tiny = np.finfo(np.float64).tiny
     return exponent[:, None] * np.log(np.maximum(base * ratio, tiny))
 

@@ -16,3 +16,13 @@ def shared_data() -> pathlib.Path:
             'beside the checkout to run this test'
         )
     return SHARED_DATA
+
+
+@pytest.fixture(scope='session', autouse=True)
+def preparation_folder(tmp_path_factory):
+    """Nothing that a test prepares gets into the user's cache folder."""
+    patch = pytest.MonkeyPatch()
+    folder = tmp_path_factory.mktemp('preparation')
+    patch.setenv('SPHERECAST_PREPARATION', str(folder))
+    yield folder
+    patch.undo()

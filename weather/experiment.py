@@ -1,41 +1,101 @@
-"""An experiment: what a config file says, checked once at the door.
+"""An experiment: what a config says, checked once at the door.
 
-`configs/*.py` return a locked `ml_collections.ConfigDict`; `Experiment.from_config`
-turns it into frozen dataclasses. The dataclasses are the schema: every key must be
-there, and a key that they do not know is an error that names the nearest one they do.
+`configs/*.py` return an `ml_collections.ConfigDict` with what is their own, and
+`Experiment.from_config` turns it into frozen models. The models are the schema and the
+one home of defaults. A new key is one line here; the default of a key that is not
+marked `MACHINE` never changes, because digests leave defaults out.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import typing
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+    model_validator,
+)
+
+from learning.schema import (
+    EXTENDABLE,
+    MACHINE,
+    Config,
+    ConfigError,
+    Count,
+    Group,
+    Integer,
+    Key,
+    Number,
+    differences,
+)
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
+from weather.entries import (
+    Curriculum,
+    Fraction,
+    Gigabytes,
+    Levels,
+    Period,
+    Statics,
+    Weight,
+    WindowDays,
+)
 from weather.variables import (
-    STORED_STATICS,
     VARIABLES,
+    WEATHERBENCH_LEVELS,
     ChannelIndex,
-    did_you_mean,
+    Variable,
+    get_variable,
+    register,
+)
+
+__all__ = ['ConfigError', 'Experiment', 'differences']
+
+_UPPER_AIR = (
+    'geopotential',
+    'specific_humidity',
+    'temperature',
+    'u_component_of_wind',
+    'v_component_of_wind',
+    'vertical_velocity',
 )
 
 
-class ConfigError(ValueError):
-    """A config whose keys or values are not those of the schema."""
+class Definition(Group):
+    """A variable that the project's table lacks; see `weather.variables.Variable`."""
+
+    short_name: str
+    units: str
+    standard_name: str
+    plausible: tuple[Number, Number]
+    role: Literal['both', 'input', 'output', 'static'] = 'both'
+    northward: str | None = None
+    vector: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
+def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:
+    """Makes them known, before other keys speak of them."""
+    for name, definition in found.items():
+        register(Variable(name, **definition.model_dump()))
+    return found
+
+
+class Data(Group):
     """Where the atmosphere is and which part of it is used for what.
 
     Attributes:
-      store: path or `gs://` address of a Zarr store in WeatherBench 2 schema.
+      store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
+        science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
-      variables: levels in hPa of every variable of the state; none for a surface
-        variable. The order of channels is that of `weather.variables.VARIABLES`.
+      definitions: variables that the project's table lacks, by name.
+      variables: levels in hPa of every variable that is read or forecast; none for a
+        surface variable. Channels are in the order of `weather.variables.VARIABLES`.
+      roles: what the model does with a variable, where it is not what the table says:
+        `'both'` reads and forecasts it, `'input'` only reads it, from the store at the
+        valid time of each step, `'output'` only forecasts it.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
       cache_gb: memory for decoded fields that may be read again.
@@ -45,29 +105,51 @@ class Data:
         run; empty means the user's cache folder.
     """
 
-    store: str
-    storage_options: Mapping[str, Any]
-    variables: Mapping[str, tuple[int, ...]]
-    statics: tuple[str, ...]
-    train: tuple[str, str]
-    validation: tuple[str, str]
-    test: tuple[str, str]
-    cache_gb: float
-    prefetch_gb: float
-    num_threads: int = 2
-    preparation: str = ''
+    store: Annotated[
+        str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
+    ]
+    storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
+    variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
+    roles: dict[str, Literal['both', 'input', 'output']] = {}
+    statics: Statics = (
+        'geopotential_at_surface',
+        'land_sea_mask',
+    )
+    train: Period
+    validation: Period
+    test: Period
+    cache_gb: Annotated[Gigabytes, MACHINE] = 2.0
+    prefetch_gb: Annotated[Gigabytes, MACHINE] = 0.5
+    num_threads: Annotated[Count, MACHINE] = 2
+    preparation: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
 
     @property
     def channels(self) -> ChannelIndex:
-        """The channels of a state, in the order of `VARIABLES`."""
-        return ChannelIndex(
-            dict(sorted(self.variables.items(), key=lambda item: _rank(item[0])))
-        )
+        """The channels of a state: what is forecast."""
+        levels = self._levels('both', 'output')
+        return ChannelIndex(levels, outputs=self._levels('output'))
 
     @property
     def inputs(self) -> ChannelIndex:
         """The fields of the store that a step reads and does not forecast."""
-        return ChannelIndex({})
+        return ChannelIndex(self._levels('input'))
+
+    @property
+    def stored(self) -> ChannelIndex:
+        """All fields that training reads from the store, statics apart."""
+        return ChannelIndex(self._levels('both', 'output', 'input'))
+
+    def role(self, name: str) -> str:
+        """What the model does with one of the variables."""
+        return self.roles.get(name, get_variable(name).role)
+
+    def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
+        rank = {name: i for i, name in enumerate(VARIABLES)}
+        names = sorted(self.variables, key=lambda name: rank[name])
+        return {
+            name: self.variables[name] for name in names if self.role(name) in roles
+        }
 
     @property
     def trained_on(self) -> tuple[str, ...]:
@@ -80,11 +162,11 @@ class Data:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """Size of the spherical CNN.
+class Model(Group):
+    """Kind and size of the network.
 
     Attributes:
+      network: name of the network.
       latent: grid of the residual blocks.
       scalar_channels: spin-0 channels of the residual blocks.
       vector_channels: spin-1 channels of the residual blocks.
@@ -99,28 +181,20 @@ class Model:
         (TF32, bfloat16), unless JAX_DEFAULT_MATMUL_PRECISION=highest.
       remat: what the backward pass computes anew instead of keeping: `'none'` or every
         `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
-      network: name of the network.
     """
 
+    network: Annotated[str, Field(pattern=r'^[a-z][a-z0-9_]*$')] = 'spherical_cnn'
     latent: LatLonGrid
-    scalar_channels: int
-    vector_channels: int
-    num_blocks: int
-    num_knots: int
-    skips: str
-    precision: str
-    remat: str
-    network: str = 'spherical_cnn'
-
-    def __post_init__(self) -> None:
-        _choice('model.skips', self.skips, ('input', 'none'))
-        _choice('model.precision', self.precision, ('float32', 'bfloat16'))
-        _choice('model.remat', self.remat, ('none', 'step'))
-        _positive('model', self, 'scalar_channels', 'vector_channels', 'num_knots')
+    scalar_channels: Count = 128
+    vector_channels: Count = 128
+    num_blocks: Annotated[Integer, Field(ge=0)] = 3
+    num_knots: Count = 16
+    skips: Literal['input', 'none'] = 'input'
+    precision: Literal['float32', 'bfloat16'] = 'float32'
+    remat: Annotated[Literal['none', 'step'], MACHINE] = 'step'
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss:
+class Loss(Group):
     """Weights of the training loss; both default to one where nothing is said.
 
     Attributes:
@@ -128,84 +202,52 @@ class Loss:
       level_weights: weight of each level, keys in hPa as strings.
     """
 
-    variable_weights: Mapping[str, float]
-    level_weights: Mapping[str, float]
+    variable_weights: dict[str, Weight] = {}
+    level_weights: dict[Key, Weight] = {}
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
+class Training(Group):
     """The optimisation.
 
     Attributes:
       seed: of the initial parameters and of the order of the batches.
-      num_updates: optimiser updates in all.
+      num_updates: optimiser updates in all. A run may be made longer: from then on the
+        learning rate follows the schedule of the new length.
       batch_size: windows per update, over all devices.
       curriculum: pairs (first update, rollout steps), the first at update 0.
       learning_rate: peak, after the warm-up; decays to zero by a cosine.
       warmup_updates: updates of linear warm-up.
+      beta2: decay of AdamW's second moments.
       weight_decay: of AdamW.
       clip_norm: largest global norm of the gradient.
       ema_decay: of the exponential moving average of weights and batch statistics.
+      ema_ramp: the average's decay is at most `(1 + update) / (ema_ramp + update)`, so
+        that it forgets the random start.
+      max_loss_ratio: a loss this many times the best one is a training that failed.
       log_every, validate_every, checkpoint_every: updates between two of each.
       validation_batches: batches in a validation.
       keep_checkpoints: newest checkpoints that are kept.
-      beta2: decay of AdamW's second moments.
-      ema_ramp: the average's decay is at most (1 + update) / (ema_ramp + update).
-      max_loss_ratio: a loss that is this many times its best is a training that failed.
       keep_best: best checkpoints that are kept beside the newest.
     """
 
-    seed: int
-    num_updates: int
-    batch_size: int
-    curriculum: tuple[tuple[int, int], ...]
-    learning_rate: float
-    warmup_updates: int
-    weight_decay: float
-    clip_norm: float
-    ema_decay: float
-    log_every: int
-    validate_every: int
-    validation_batches: int
-    checkpoint_every: int
-    keep_checkpoints: int
-    beta2: float = 0.98
-    ema_ramp: float = 10.0
-    max_loss_ratio: float = 100.0
-    keep_best: int = 1
-
-    def __post_init__(self) -> None:
-        _positive(
-            'training',
-            self,
-            'num_updates',
-            'batch_size',
-            'log_every',
-            'validate_every',
-            'validation_batches',
-            'checkpoint_every',
-            'keep_checkpoints',
-            'learning_rate',
-            'clip_norm',
-        )
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(
-                f'training.ema_decay must be from 0 to below 1, got {self.ema_decay}'
-            )
-        first_updates = [first for first, _ in self.curriculum]
-        if not first_updates or first_updates[0] != 0:
-            raise ConfigError(
-                'training.curriculum must be pairs (first update, rollout steps), the '
-                f'first at update 0, got {self.curriculum}'
-            )
-        if sorted(set(first_updates)) != first_updates:
-            raise ConfigError(
-                f'training.curriculum must ascend in updates, got {self.curriculum}'
-            )
-        if min(steps for _, steps in self.curriculum) < 1:
-            raise ConfigError(
-                f'training.curriculum needs steps >= 1, got {self.curriculum}'
-            )
+    seed: Annotated[Integer, Field(ge=0)] = 0
+    num_updates: Annotated[Count, EXTENDABLE]
+    batch_size: Count = 32
+    curriculum: Curriculum = ((0, 1),)
+    learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
+    warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
+    beta2: Fraction = 0.98
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    clip_norm: Annotated[Number, Field(gt=0)] = 1.0
+    ema_decay: Fraction = 0.999
+    ema_ramp: Annotated[Number, Field(ge=1)] = 10.0
+    max_loss_ratio: Annotated[Number, Field(gt=1), MACHINE] = 100.0
+    log_every: Annotated[Count, MACHINE] = 100
+    validate_every: Annotated[Count, MACHINE] = 2000
+    validation_batches: Annotated[Count, MACHINE] = 8
+    checkpoint_every: Annotated[Count, MACHINE] = 1000
+    keep_checkpoints: Annotated[Count, MACHINE] = 3
+    keep_best: Annotated[Integer, Field(ge=0), MACHINE] = 1
 
     def num_steps(self, update: int) -> int:
         """Rollout steps of the given update: derived, so that it survives a resume."""
@@ -219,8 +261,7 @@ class Training:
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Forecast:
+class Forecast(Group):
     """Forecasts that are made and scored when nothing else is asked for.
 
     Attributes:
@@ -229,16 +270,12 @@ class Forecast:
       batch_size: starts that are run together.
     """
 
-    init_every_hours: int
-    lead_hours: int
-    batch_size: int
-
-    def __post_init__(self) -> None:
-        _positive('forecast', self, 'init_every_hours', 'lead_hours', 'batch_size')
+    init_every_hours: Count = 12
+    lead_hours: Count = 120
+    batch_size: Count = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Climatology:
+class Climatology(Group):
     """How the climatology is computed from the training period.
 
     Attributes:
@@ -246,180 +283,85 @@ class Climatology:
         WeatherBench 2 uses 61.
     """
 
-    window_days: int
-
-    def __post_init__(self) -> None:
-        if self.window_days % 2 == 0 or not 1 <= self.window_days <= 365:
-            raise ConfigError(
-                'climatology.window_days must be odd and from 1 to 365, got '
-                f'{self.window_days}'
-            )
+    window_days: WindowDays = 61
 
 
-@dataclasses.dataclass(frozen=True)
-class Experiment:
+def _to_format_2(entries: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 is that of version 0.1, which wrote no number.
+
+    It had every key but `data.num_threads`, `data.preparation`, `model.network` and
+    `training.beta2`, `ema_ramp`, `max_loss_ratio`, `keep_best`: their defaults are what
+    that version did.
+    """
+    return entries
+
+
+class Experiment(Config):
     """Everything that a run depends on but the data itself."""
+
+    UPGRADES: ClassVar = (_to_format_2,)
 
     data: Data
     grid: LatLonGrid
     model: Model
-    loss: Loss
+    loss: Loss = Loss()
     training: Training
-    forecast: Forecast
-    climatology: Climatology
+    forecast: Annotated[Forecast, MACHINE] = Forecast()
+    climatology: Climatology = Climatology()
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Experiment:
-        """Builds the experiment from a `ConfigDict` or a dictionary read from JSON.
+    def from_config(
+        cls, config: Mapping[str, Any], overrides: Mapping[str, str] | None = None
+    ) -> Experiment:
+        """As `Config.from_config`; of a run, also its store is found again.
 
-        Raises:
-          ConfigError: an unknown, missing or impossible entry; says which and why.
+        A relative store that is not seen from the present folder is taken relative to
+        the folder in which the run was made.
         """
-        as_dict = config.to_dict() if hasattr(config, 'to_dict') else dict(config)
-        experiment = _build(cls, as_dict, where='config')
-        _check_names(experiment)
-        return experiment
-
-    def to_dict(self) -> dict[str, Any]:
-        """The experiment as JSON types, readable by `from_config`."""
-        return json.loads(json.dumps(_plain(self)))
-
-    @property
-    def digest(self) -> str:
-        """First 12 hexadecimal digits of the SHA-256 of the canonical JSON."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def differences(
-    expected: Mapping[str, Any], found: Mapping[str, Any], prefix: str = ''
-) -> list[str]:
-    """Lists the keys in which two configs differ, as `key: expected -> found`."""
-    lines = []
-    for key in sorted(set(expected) | set(found)):
-        one, other = expected.get(key, '(absent)'), found.get(key, '(absent)')
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            lines += differences(one, other, f'{prefix}{key}.')
-        elif one != other:
-            lines.append(f'{prefix}{key}: {one} -> {other}')
-    return lines
-
-
-def _build(cls: Any, entries: Mapping[str, Any], where: str) -> Any:
-    """Constructs a dataclass from a dictionary whose keys must be its fields."""
-    if not isinstance(entries, Mapping):
-        raise ConfigError(f'{where} must be a group of keys, got {entries!r}')
-    types = typing.get_type_hints(cls)
-    names = [field.name for field in dataclasses.fields(cls) if field.init]
-    for key in entries:
-        if key not in names:
-            raise ConfigError(
-                f'unknown key {where}.{key}{did_you_mean(key, names)}; '
-                f'{where} has {", ".join(names)}'
-            )
-    required = [
-        field.name
-        for field in dataclasses.fields(cls)
-        if field.init and field.default is dataclasses.MISSING
-    ]
-    missing = [name for name in required if name not in entries]
-    if missing:
-        raise ConfigError(f'{where} lacks {", ".join(missing)}')
-    values = {
-        name: _convert(types[name], entries[name], f'{where}.{name}')
-        for name in names
-        if name in entries
-    }
-    return cls(**values)
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    """Brings a value read from Python or JSON to the type that a field declares."""
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, where)
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ConfigError(f'{where} must be a sequence, got {value!r}')
-        kinds = typing.get_args(kind)
-        repeated = len(kinds) == 2 and kinds[1] is Ellipsis
-        if not repeated and len(kinds) != len(value):
-            raise ConfigError(f'{where} must have {len(kinds)} entries, got {value!r}')
-        each = [kinds[0]] * len(value) if repeated else kinds
-        return tuple(
-            _convert(k, v, f'{where}[{i}]')
-            for i, (k, v) in enumerate(zip(each, value, strict=True))
-        )
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f'{where} must be a group of keys, got {value!r}')
-        inner = typing.get_args(kind)[1]
-        return {str(k): _convert(inner, v, f'{where}.{k}') for k, v in value.items()}
-    return _convert_scalar(kind, value, where)
-
-
-def _convert_scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is Any or (isinstance(value, kind) and not isinstance(value, bool)):
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    raise ConfigError(f'{where} must be of type {kind.__name__}, got {value!r}')
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, mappings and tuples as JSON types; only constructor fields."""
-    if dataclasses.is_dataclass(value):
-        fields = [field.name for field in dataclasses.fields(value) if field.init]
-        return {name: _plain(getattr(value, name)) for name in fields}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in sorted(value.items())}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _check_names(experiment: Experiment) -> None:
-    """Checks the entries that refer to variables and levels by name."""
-    data, loss = experiment.data, experiment.loss
-    channels = data.channels  # Raises for an unknown variable.
-    for name in loss.variable_weights:
-        if name not in channels.variables:
-            raise ConfigError(
-                f'loss.variable_weights has {name!r}, which data.variables lacks'
-                f'{did_you_mean(name, channels.variables)}'
-            )
-    levels = {str(level) for of_one in channels.levels.values() for level in of_one}
-    for level in loss.level_weights:
-        if level not in levels:
-            raise ConfigError(
-                f'loss.level_weights has level {level!r}, which no variable has; '
-                f'levels are {", ".join(sorted(levels, key=int))}'
-            )
-    for name in data.statics:
-        if name not in STORED_STATICS:
-            raise ConfigError(
-                f'data.statics has unknown field {name!r}'
-                f'{did_you_mean(name, STORED_STATICS)}; it may have '
-                f'{", ".join(STORED_STATICS)}'
-            )
-
-
-def _rank(name: str) -> int:
-    names = list(VARIABLES)
-    return names.index(name) if name in names else len(names)
-
-
-def _choice(where: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(
-            f'{where} must be one of {", ".join(choices)}, got {value!r}'
-            f'{did_you_mean(value, choices)}'
+        setup = super().from_config(config, overrides)
+        base, store = config.get(cls.RECORD, {}).get('base'), setup.data.store
+        if base is None or '://' in store or os.path.exists(store):
+            return setup
+        there = os.path.join(base, store)  # `store` itself where it is absolute.
+        return (
+            setup.with_changes({'data.store': there})
+            if os.path.exists(there)
+            else setup
         )
 
-
-def _positive(where: str, group: Any, *names: str) -> None:
-    for name in names:
-        if getattr(group, name) <= 0:
-            raise ConfigError(
-                f'{where}.{name} must be positive, got {getattr(group, name)}'
+    @model_validator(mode='after')
+    def _check_names(self) -> Experiment:
+        """Checks the entries that refer to variables and levels by name."""
+        data, loss = self.data, self.loss
+        for name in data.roles:
+            if name not in data.variables:
+                raise ValueError(
+                    f'config.data.roles has {name!r}, which data.variables lacks'
+                    f'{did_you_mean(name, data.variables)}'
+                )
+        for name in data.variables:
+            if data.role(name) == 'static':
+                raise ValueError(
+                    f'config.data.variables has {name!r}, which never changes: it '
+                    'belongs to data.statics'
+                )
+        channels = data.channels
+        if not len(channels.prognostic):
+            raise ValueError(
+                'config.data.variables must hold a variable that is read and forecast, '
+                f'got {", ".join(data.variables)} with other roles'
             )
+        for name in loss.variable_weights:
+            if name not in channels.variables:
+                raise ValueError(
+                    f'config.loss.variable_weights has {name!r}, which data.variables '
+                    f'lacks{did_you_mean(name, channels.variables)}'
+                )
+        levels = {str(level) for of_one in channels.levels.values() for level in of_one}
+        for level in loss.level_weights:
+            if level not in levels:
+                raise ValueError(
+                    f'config.loss.level_weights has level {level!r}, which no variable '
+                    f'has; levels are {", ".join(sorted(levels, key=float))}'
+                )
+        return self

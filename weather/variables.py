@@ -8,9 +8,10 @@ standard name table, version 90. A new variable is one entry of the table here, 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
+
+from learning.spelling import did_you_mean
 
 # What the model does with a variable: reads and forecasts it, only reads it (a forcing
 # from the store), only forecasts it (a diagnostic such as precipitation), or reads it
@@ -181,9 +182,6 @@ def stored_statics() -> tuple[str, ...]:
     return tuple(name for name, of in VARIABLES.items() if of.role == 'static')
 
 
-STORED_STATICS = stored_statics()
-
-
 class WindPair(NamedTuple):
     """Two components that together are one spin-1 field, and its name in scores."""
 
@@ -204,20 +202,16 @@ def wind_pairs() -> tuple[WindPair, ...]:
 WIND_PAIRS = tuple((pair.eastward, pair.northward) for pair in wind_pairs())
 
 
-def did_you_mean(name: str, candidates: Iterable[str]) -> str:
-    """Returns `', did you mean ...?'` for the nearest candidate, or an empty string."""
-    nearest = difflib.get_close_matches(name, list(candidates), n=1, cutoff=0.5)
-    return f', did you mean {nearest[0]!r}?' if nearest else ''
-
-
 class Channel(NamedTuple):
     """One horizontal field of a state: a variable, at a level (hPa) or at none."""
 
     variable: str
-    level: int | None = None
+    level: float | None = None
 
     def __str__(self) -> str:
-        return self.variable if self.level is None else f'{self.variable}@{self.level}'
+        return (
+            self.variable if self.level is None else f'{self.variable}@{self.level:g}'
+        )
 
 
 class ChannelIndex:
@@ -231,7 +225,7 @@ class ChannelIndex:
     """
 
     def __init__(
-        self, levels: Mapping[str, Sequence[int]], outputs: Collection[str] = ()
+        self, levels: Mapping[str, Sequence[float]], outputs: Collection[str] = ()
     ):
         """Builds the index.
 
@@ -244,8 +238,8 @@ class ChannelIndex:
           ValueError: an unknown variable, a repeated level, or one component of a wind
             without the other at the same levels.
         """
-        self.levels: dict[str, tuple[int, ...]] = {
-            get_variable(name).name: tuple(int(level) for level in of_variable)
+        self.levels: dict[str, tuple[float, ...]] = {
+            get_variable(name).name: tuple(as_level(level) for level in of_variable)
             for name, of_variable in levels.items()
         }
         self.outputs = frozenset(outputs)
@@ -285,7 +279,7 @@ class ChannelIndex:
     def __contains__(self, channel: object) -> bool:
         return channel in self._position
 
-    def __getitem__(self, channel: tuple[str, int | None]) -> int:
+    def __getitem__(self, channel: tuple[str, float | None]) -> int:
         try:
             return self._position[Channel(*channel)]
         except KeyError:
@@ -327,3 +321,8 @@ class ChannelIndex:
         """Positions of every channel that is not a wind component: spin 0."""
         components = {position for pair in self.winds for position in pair}
         return tuple(i for i in range(len(self)) if i not in components)
+
+
+def as_level(level: float) -> float:
+    """A whole level is an integer, so that 500.0 hPa and 500 hPa are one."""
+    return int(level) if level == int(level) else float(level)

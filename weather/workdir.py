@@ -2,19 +2,55 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import hashlib
 import json
+import logging
+import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
-from learning.files import replacing
-from weather.experiment import Experiment, differences
+from learning.files import remove, replacing
+from learning.schema import Change, ConfigError, Role, differences
+from weather.experiment import Experiment
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class WorkdirError(ValueError):
     """A run directory that belongs to another experiment, or to none."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What config.json keeps beside the experiment, under `run`.
+
+    Attributes:
+      base: the folder from which the config's relative paths are seen; None where the
+        first version wrote the config.
+      digests: of the experiments that this run has been, each as its version spelt it.
+      history: when it changed, and which keys from what to what.
+    """
+
+    base: str | None = None
+    digests: tuple[str, ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
+
+    def followed_by(self, setup: Experiment, changes: Mapping[str, Change]) -> Record:
+        """The record after the run became `setup`, here and now."""
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+        entry = {'time': now, 'changes': {key: list(c) for key, c in changes.items()}}
+        return Record(
+            base=os.getcwd(),
+            digests=tuple(dict.fromkeys((*self.digests, setup.digest))),
+            history=(*self.history, entry) if changes else self.history,
+        )
+
+
 class Workdir:
-    """Paths of a run directory.
+    """Paths of a run directory, and the config that it belongs to.
 
     Attributes:
       path: the directory.
@@ -26,7 +62,12 @@ class Workdir:
                 f'expected a local run directory, got {path}; train into a local one '
                 'and copy it'
             )
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).expanduser()
+        if self.path.exists() and not self.path.is_dir():
+            raise WorkdirError(
+                f'expected a run directory, found a file: {self.path}; give another '
+                '--workdir'
+            )
 
     @property
     def config(self) -> pathlib.Path:
@@ -78,33 +119,163 @@ class Workdir:
         """The report, one HTML page."""
         return self.path / 'report.html'
 
-    def claim(self, setup: Experiment) -> None:
+    def claim(self, setup: Experiment) -> Experiment:
         """Makes the directory that of `setup`, or checks that it is already.
+
+        Keys of the machine may differ from those of the last start, and `num_updates`
+        may too, down to the updates that are done; both are recorded in config.json.
+        Any other key may only where nothing was trained yet.
+
+        Returns:
+          The experiment to go on with.
 
         Raises:
           WorkdirError: the directory holds another experiment; says how they differ.
         """
-        if self.config.exists():
-            changed = differences(self.read_config().to_dict(), setup.to_dict())
-            if changed:
-                raise WorkdirError(
-                    f'{self.path} holds a run of another config (there -> here): '
-                    f'{"; ".join(changed)}. Give another --workdir, or set these keys '
-                    'as they were there'
-                )
-            return
-        with replacing(self.config) as temporary:
-            temporary.write_text(json.dumps(setup.to_dict(), indent=2) + '\n')
+        if not self.config.exists():
+            self._write(setup, Record().followed_by(setup, {}))
+            return setup
+        saved, record, is_current = self._read()
+        changes = differences(saved.to_dict(), setup.to_dict())
+        decisive = _of_science(changes)
+        if decisive and not self._is_untrained():
+            raise WorkdirError(
+                f'{self.path} holds a run of another config (there -> here): '
+                f'{_listed(decisive)}. Give another --workdir, or set these keys as '
+                'they were there'
+            )
+        self._check_length(changes, setup)
+        following = record.followed_by(setup, changes)
+        moved = following.base != record.base and not os.path.isabs(setup.data.store)
+        if changes or moved or not is_current:
+            self._forget_data(changes)
+            self._write(setup, following)
+        if changes:
+            _LOGGER.info('since the last start (there -> here): %s', _listed(changes))
+        return setup
 
     def read_config(self) -> Experiment:
         """The experiment of the run.
 
         Raises:
-          WorkdirError: there is none.
+          WorkdirError: there is none, or config.json is damaged.
         """
+        return self._read()[0]
+
+    def known_digests(self) -> tuple[str, ...]:
+        """Digests that this run's checkpoints, forecasts and scores may name.
+
+        The last is that of the present config; before it are those from before the run
+        was made longer, and what the first version called the same experiment.
+        """
+        setup, record, _ = self._read()
+        return tuple(dict.fromkeys((*record.digests, setup.digest)))
+
+    def check_checkpoint(self, metadata: Mapping[str, Any]) -> None:
+        """Refuses a checkpoint of another experiment; to be asked before a resume.
+
+        A checkpoint says of itself what it was trained with (`config`). It belongs here
+        if no key of science differs, but for the number of updates.
+
+        Args:
+          metadata: of the checkpoint, as `Checkpoints.metadata` gives it.
+
+        Raises:
+          WorkdirError: the checkpoint is not of this run; says what differs.
+        """
+        theirs = Experiment.from_config({'format': 1, **metadata['config']})
+        ours = self.read_config()
+        decisive = _of_science(differences(theirs.to_dict(), ours.to_dict()))
+        if decisive:
+            raise WorkdirError(
+                f'{self.checkpoints} holds checkpoints of another experiment than '
+                f'{self.config} (checkpoints -> config): {_listed(decisive)}. A run '
+                'cannot go on from the weights of another: give a new, empty --workdir'
+            )
+
+    def _read(self) -> tuple[Experiment, Record, bool]:
+        """Experiment and record; and whether they are written as they would be now."""
         if not self.config.exists():
             raise WorkdirError(
                 f'no run in {self.path}: expected {self.config}; train first with '
                 f'scripts/train.py --workdir={self.path}'
             )
-        return Experiment.from_config(json.loads(self.config.read_text()))
+        text = self.config.read_bytes()
+        try:
+            entries = json.loads(text)
+            if not isinstance(entries, dict):
+                raise ValueError(f'{entries!r:.40} instead of keys and values')
+            version = entries.get('format', 1)
+            setup = Experiment.from_config({'format': 1, **entries})
+        except ValueError as error:
+            found = error if text.strip() else 'an empty file'
+            raise WorkdirError(
+                f'expected the config of a run in {self.config}, found {found}'
+                f'{"" if isinstance(error, ConfigError) else _REPAIR}'
+            ) from error
+        if version == 1:
+            # The first version's digest: of everything, as it stands in the file.
+            whole = json.dumps(entries, sort_keys=True).encode()
+            return (
+                setup,
+                Record(digests=(hashlib.sha256(whole).hexdigest()[:12],)),
+                False,
+            )
+        notes = entries.get(Experiment.RECORD, {})
+        record = Record(
+            base=notes.get('base'),
+            digests=tuple(notes.get('digests', ())),
+            history=tuple(notes.get('history', ())),
+        )
+        return setup, record, version == Experiment.newest_format()
+
+    def _write(self, setup: Experiment, record: Record) -> None:
+        with replacing(self.config) as temporary:
+            notes = dataclasses.asdict(record)
+            temporary.write_text(setup.to_json(**notes), 'utf-8')
+
+    def _updates_done(self) -> int:
+        if not self.checkpoints.is_dir():
+            return 0
+        names = (entry.name for entry in self.checkpoints.iterdir())
+        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+    def _is_untrained(self) -> bool:
+        results = (self.climatology, self.forecasts, self.scores)
+        return not self._updates_done() and not any(path.exists() for path in results)
+
+    def _check_length(self, changes: Mapping[str, Change], setup: Experiment) -> None:
+        """Lets a run become longer, and says what that means."""
+        done, num_updates = self._updates_done(), setup.training.num_updates
+        if num_updates < done:
+            raise WorkdirError(
+                f'{self.path} has done {done} updates, more than training.num_updates='
+                f'{num_updates}: give at least {done}, or another --workdir'
+            )
+        if done and 'training.num_updates' in changes:
+            _LOGGER.warning(
+                'training.num_updates: %s: from update %d on the learning rate follows '
+                'the schedule of %d updates',
+                changes['training.num_updates'],
+                done,
+                num_updates,
+            )
+
+    def _forget_data(self, changes: Mapping[str, Change]) -> None:
+        """Removes what was computed from the data of a config that was corrected."""
+        if any(key.startswith(('data.', 'grid.')) for key in _of_science(changes)):
+            remove(self.statistics)
+            remove(self.invalid_times)
+
+
+_REPAIR = '; where a crash left it, remove it and train with the same config again'
+
+
+def _of_science(changes: Mapping[str, Change]) -> dict[str, Change]:
+    """Those that make another experiment of a run."""
+    is_science = {key: Experiment.role(key) is Role.SCIENCE for key in changes}
+    return {key: change for key, change in changes.items() if is_science[key]}
+
+
+def _listed(changes: Mapping[str, Change]) -> str:
+    return '; '.join(f'{key}: {change}' for key, change in changes.items())

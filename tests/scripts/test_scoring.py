@@ -1,5 +1,7 @@
 """The commands from a simulated store to scores, run as a user runs them."""
 
+import hashlib
+import json
 import pathlib
 import subprocess
 import sys
@@ -78,6 +80,7 @@ def test_climatology_and_scores_from_the_command_line(stores):
     assert done.returncode == 0, done.stderr
     assert 'grid: equiangular, 12 x 24 (lat x lon)' in done.stdout
     assert 'weighting: ' in done.stdout
+    assert 'not scored' not in done.stdout
     table = pd.read_csv(output)
     assert list(table.columns) == [
         'model',
@@ -94,6 +97,61 @@ def test_climatology_and_scores_from_the_command_line(stores):
     # Forecasts are the truth plus one half; both are float32.
     assert len(bias) == 4
     np.testing.assert_allclose(bias, 0.5, atol=1e-6)
+
+
+def score(stores, output, *flags):
+    return run(
+        'evaluate.py',
+        f'--forecast={stores / "forecasts"}',
+        f'--truth={stores / "truth.zarr"}',
+        f'--output={output}',
+        '--regions=global',
+        *flags,
+    )
+
+
+def test_scores_are_replaced_when_told_and_say_whose_they_are(stores, tmp_path):
+    output = tmp_path / 'scores.csv'
+    assert score(stores, output).returncode == 0
+    before = output.read_bytes()
+    done = score(stores, output, '--lead_hours=6')
+    assert done.returncode == 1
+    assert done.stderr.count('\n') == 1 and 'say --overwrite' in done.stderr
+    assert output.read_bytes() == before
+    assert score(stores, output, '--lead_hours=6', '--overwrite').returncode == 0
+    record = json.loads((tmp_path / 'scores.provenance.json').read_text())
+    assert record['sha256'] == hashlib.sha256(output.read_bytes()).hexdigest()
+    assert record['starts'] == ['2001-03-01T00:00', '2001-03-02T00:00']
+    assert record['lead_hours'] == [6]
+    assert record['forecast']['address'] == str(stores / 'forecasts')
+
+
+def test_what_is_read_is_never_written_to(stores, tmp_path):
+    truth = tmp_path / 'truth.nc'
+    with xr.open_zarr(stores / 'truth.zarr') as dataset:
+        dataset.to_netcdf(truth)
+    before = truth.read_bytes()
+    for flags in ((), ('--overwrite',)):
+        done = score(stores, truth, f'--truth={truth}', *flags)
+        assert done.returncode == 1
+        assert 'is what is read' in done.stderr and done.stderr.count('\n') == 1
+    inside = stores / 'forecasts' / 'scores.csv'
+    done = score(stores, stores / 'forecasts', '--overwrite')
+    assert done.returncode == 1 and 'is what is read' in done.stderr
+    assert truth.read_bytes() == before and not inside.exists()
+
+
+def test_what_was_not_scored_is_printed(stores, tmp_path):
+    truth = xr.open_zarr(stores / 'truth.zarr').rename({WINDS[0]: 'u_componet_of_wind'})
+    truth.to_zarr(tmp_path / 'typo.zarr', zarr_format=2)
+    done = score(stores, tmp_path / 's.csv', f'--truth={tmp_path / "typo.zarr"}')
+    assert done.returncode == 0, done.stderr
+    assert (
+        "not scored:\n  only in the forecast, did you mean 'u_componet_of_wind'?: "
+        'u_component_of_wind\n' in done.stdout
+    )
+    record = json.loads((tmp_path / 's.provenance.json').read_text())
+    assert list(record['not_scored']) == ['u_component_of_wind', 'u_componet_of_wind']
 
 
 @pytest.mark.parametrize('script', ['evaluate.py', 'compute_climatology.py'])

@@ -1,5 +1,6 @@
 """A config is complete, known and possible, or it is refused with a reason."""
 
+import copy
 import importlib
 import json
 import pathlib
@@ -8,11 +9,12 @@ import jax
 import numpy as np
 import pytest
 
+from tests.weather import tiny
+from weather import experiment, variables
 from weather.data.forcings import CLOCK
-from weather.experiment import ConfigError, Experiment, differences
+from weather.experiment import ConfigError, Experiment
 from weather.model.forecaster import Forecaster
 from weather.model.state import Forcing
-from weather.workdir import Workdir, WorkdirError
 
 CONFIGS = sorted(
     path.stem
@@ -38,6 +40,54 @@ def test_a_config_survives_json(name):
     again = Experiment.from_config(json.loads(json.dumps(setup.to_dict())))
     assert again == setup
     assert again.digest == setup.digest
+
+
+@pytest.mark.parametrize(
+    ('name', 'digest'),
+    [
+        ('demo', 'f4d10a35ee56'),
+        ('era5_256', 'c341e54aae69'),
+        ('era5_64x32', '7d33a5829565'),
+        ('ncep_sample', '5822c6b1453c'),
+    ],
+)
+def test_digests_stay_what_they_were(name, digest):
+    """They are in files: a new key or another default must not change them."""
+    assert load(name).digest == digest
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'message'),
+    [
+        ('training.warmup_updates', -1, 'at least 0'),
+        ('training.weight_decay', -1, 'at least 0'),
+        ('training.ema_decay', 1.5, 'less than 1'),
+        ('training.beta2', 1.0, 'less than 1'),
+        ('training.learning_rate', 0, 'positive'),
+        ('training.max_loss_ratio', 1, 'more than 1'),
+        ('model.num_blocks', -1, 'at least 0'),
+        ('data.cache_gb', -1, 'at least 0'),
+        ('data.prefetch_gb', -1, 'at least 0'),
+        ('data.test', ['2003-02-30', '2003-02-31'], "got '2003-02-30'"),
+        ('data.test', ['2003-02-10', '2003-02-09'], 'first and the last date'),
+        ('data.test', ['now', 'today'], "got 'now'"),
+        ('data.store', '', 'not empty'),
+        ('data.variables', {}, 'must hold a variable'),
+        ('climatology.window_days', 60, 'must be odd'),
+        ('model.network', 'a/b', 'should match pattern'),
+    ],
+)
+def test_values_that_no_run_can_have_are_refused(entries, key, value, message):
+    with pytest.raises(ConfigError, match=f'config.{key}.*{message}'):
+        Experiment.from_config(entries).with_changes({key: value})
+
+
+@pytest.mark.parametrize(
+    'period', [['2001', '2001'], ['2001-06', '2001'], ['2001-01-01', '2001-01-01']]
+)
+def test_dates_may_be_shortened(entries, period):
+    setup = Experiment.from_config(entries).with_changes({'data.train': period})
+    assert setup.data.train == tuple(period)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -83,8 +133,8 @@ def test_an_unknown_key_names_the_nearest(entries, group, wrong, nearest):
 
 
 def test_a_missing_key_is_named(entries):
-    del entries['training']['seed']
-    with pytest.raises(ConfigError, match='config.training lacks seed'):
+    del entries['training']['num_updates']
+    with pytest.raises(ConfigError, match='config.training lacks num_updates'):
         Experiment.from_config(entries)
 
 
@@ -92,11 +142,11 @@ def test_a_missing_key_is_named(entries):
     ('group', 'key', 'value', 'message'),
     [
         ('training', 'batch_size', 'eight', 'of type int'),
-        ('training', 'batch_size', 0, 'must be positive'),
+        ('training', 'batch_size', 0, 'must be at least 1'),
         ('training', 'batch_size', True, 'of type int'),
         ('training', 'curriculum', [[1, 2]], 'first at update 0'),
         ('training', 'curriculum', [[0, 1], [0, 2]], 'ascend'),
-        ('training', 'curriculum', [[0, 0]], 'steps >= 1'),
+        ('training', 'curriculum', [[0, 0]], 'at least 1'),
         ('training', 'curriculum', [[0, 1, 2]], '2 entries'),
         ('data', 'train', ['2001'], '2 entries'),
         ('data', 'statics', ['orography'], 'unknown field'),
@@ -142,23 +192,68 @@ def test_periods_that_training_has_seen_are_known():
     assert load('demo').data.trained_on == ()
 
 
-def test_differences_name_keys_and_both_values():
-    assert differences({'a': {'b': 1}, 'c': 2}, {'a': {'b': 3}}) == [
-        'a.b: 1 -> 3',
-        'c: 2 -> (absent)',
+def with_data(**changes):
+    config = tiny.entries('nowhere.zarr')
+    config['data'].update(changes)
+    return Experiment.from_config(config)
+
+
+ROLES = {
+    'temperature': (500, 850),
+    'sea_surface_temperature': (),
+    'total_precipitation_6hr': (),
+}
+
+
+def test_roles_come_from_the_table_and_the_config_may_say_otherwise():
+    data = with_data(variables=ROLES).data
+    assert data.channels.variables == ('temperature', 'total_precipitation_6hr')
+    assert data.channels.outputs == {'total_precipitation_6hr'}
+    assert data.inputs.variables == ('sea_surface_temperature',)
+    assert len(data.stored) == 4
+    data = with_data(variables=ROLES, roles={'sea_surface_temperature': 'both'}).data
+    assert 'sea_surface_temperature' in data.channels.variables
+    assert not len(data.inputs)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(roles={'temprature': 'input'}), "did you mean 'temperature'"),
+        (dict(roles={'temperature': 'inputs'}), "did you mean 'input'"),
+        (dict(variables={'land_sea_mask': ()}), 'belongs to data.statics'),
+        (dict(variables={'sea_surface_temperature': ()}), 'read and forecast'),
+    ],
+)
+def test_impossible_roles_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        with_data(**changes)
+
+
+def test_a_variable_may_be_defined_in_the_config(monkeypatch):
+    monkeypatch.setattr(variables, 'VARIABLES', dict(variables.VARIABLES))
+    monkeypatch.setattr(experiment, 'VARIABLES', variables.VARIABLES)
+    ozone = {
+        'short_name': 'O3',
+        'units': 'kg kg-1',
+        'standard_name': 'mass_fraction_of_ozone_in_air',
+        'plausible': (-1e-6, 1e-4),
+    }
+    levels = {'temperature': (500,), 'ozone': (12.5, 50.0)}
+    setup = with_data(variables=levels, definitions={'ozone': ozone})
+    assert list(setup.data.channels) == [
+        ('temperature', 500),
+        ('ozone', 12.5),
+        ('ozone', 50),
     ]
+    assert Experiment.from_config(setup.to_dict()) == setup
+    with pytest.raises(ConfigError, match='known already'):
+        with_data(variables=levels, definitions={'ozone': {**ozone, 'units': '1'}})
 
 
-def test_a_workdir_belongs_to_one_experiment(tmp_path, entries):
-    files = Workdir(tmp_path / 'run')
-    files.claim(Experiment.from_config(entries))
-    files.claim(Experiment.from_config(entries))  # The same again is fine.
-    entries['training']['seed'] = 7
-    with pytest.raises(WorkdirError, match='training.seed: 0 -> 7'):
-        files.claim(Experiment.from_config(entries))
-    assert files.read_config().training.seed == 0
-
-
-def test_a_workdir_without_a_run_says_so(tmp_path):
-    with pytest.raises(WorkdirError, match='no run in'):
-        Workdir(tmp_path).read_config()
+def test_a_new_key_at_its_default_leaves_digests_as_they_are():
+    config = tiny.entries('nowhere.zarr')
+    spelt_out = copy.deepcopy(config)
+    spelt_out['data'] |= {'roles': {}, 'definitions': {}}
+    before, after = (Experiment.from_config(one) for one in (config, spelt_out))
+    assert before.digest == after.digest

@@ -2,13 +2,13 @@
 
 import pytest
 
+from learning.spelling import did_you_mean
 from weather.variables import (
     VARIABLES,
     WEATHERBENCH_LEVELS,
     WIND_PAIRS,
     Channel,
     ChannelIndex,
-    did_you_mean,
     get_variable,
 )
 

@@ -1,43 +1,57 @@
-"""The axes of a store: how it is opened, its coordinates, their canonical order."""
+"""The axes of a store: what they are called, their coordinates, their canonical order.
+
+Orientation is fixed here and nowhere else: rows from north to south, columns eastward
+from Greenwich, levels ascending in hPa, times ascending.
+"""
 
 from __future__ import annotations
 
-import difflib
-import os
-import pathlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import xarray
-import zarr
 
-from sphere_ops.grid import LatLonGrid
+from sphere_ops.grid import COORDINATE_TOLERANCE_DEGREES, LatLonGrid, is_global
+from weather.data import units
+from weather.data.decoding import Packing
+from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
-from weather.data.times import check_times
-from weather.variables import did_you_mean
+from weather.data.times import decode_lead_times, decode_times
+from weather.variables import as_level
 
+_LOGGER = logging.getLogger(__name__)
 
-class StoreNotFoundError(ValueError, FileNotFoundError):
-    """No store at the path."""
+# What others call the axes: the Climate Data Store, cfgrib, CMIP, WeatherBench 2's
+# ensembles, GraphCast. Between two that mean the same, the earlier is the axis.
+_ALIASES = {
+    'time': ('valid_time', 'init_time', 'initial_time', 'forecast_reference_time'),
+    'prediction_timedelta': ('step', 'lead_time', 'leadtime', 'forecast_period'),
+    'member': ('number', 'realization', 'ensemble_member', 'ensemble'),
+    'level': ('pressure_level', 'isobaricInhPa', 'isobaricInPa', 'plev', 'pressure'),
+    'latitude': ('lat',),
+    'longitude': ('lon',),
+}
+# No pressure of a terrestrial atmosphere exceeds this, hPa.
+_MAX_PRESSURE_HPA = 1100.0
 
 
 class Axes(NamedTuple):
     """Canonical coordinates of a store and where each entry stands on disk.
 
     Attributes:
-      grid: where the fields are sampled.
+      grid: where the fields are sampled; None where it is none of the global grids.
       coordinates: canonical coordinate by dim; times as datetime64[ns].
       positions: by dim, the place on the stored axis of each canonical entry.
       sizes: lengths of the stored axes.
     """
 
-    grid: LatLonGrid
+    grid: LatLonGrid | None
     coordinates: Mapping[str, np.ndarray]
     positions: Mapping[str, np.ndarray]
     sizes: Mapping[str, int]
 
-    def with_levels(self, levels: Mapping[str, Sequence[int]], source: str) -> Axes:
+    def with_levels(self, levels: Mapping[str, Sequence[float]], source: str) -> Axes:
         """Keeps the levels that some variable wants; `ValueError` for one not there."""
         if 'level' not in self.coordinates:
             if any(levels.values()):
@@ -59,84 +73,164 @@ class Axes(NamedTuple):
         if not keep.any():
             return self
         return self._replace(
-            coordinates={**self.coordinates, 'level': found[keep]},
+            coordinates={**self.coordinates, 'level': _as_levels(found[keep])},
             positions={**self.positions, 'level': self.positions['level'][keep]},
         )
 
 
-def open_group(source: str, options: Mapping[str, Any] | None) -> zarr.Group:
-    """Opens the Zarr group at `source`; without credentials, anonymously."""
-    if '://' not in source:
-        _check_local(source)
-        attempts: list[dict[str, Any] | None] = [None]
-    else:
-        attempts = [dict(options or {})]
-    if source.startswith(('gs://', 'gcs://')):
-        if 'STORAGE_EMULATOR_HOST' in os.environ:
-            # gcsfs would open gRPC over TLS to the emulator, and hang.
-            os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-        if 'token' not in (options or {}):
-            attempts.append({**(options or {}), 'token': 'anon'})
-    failure: Exception | None = None
-    for attempt in attempts:
-        try:
-            return zarr.open_group(source, mode='r', storage_options=attempt)
-        # File systems and the network raise whatever they like.
-        except Exception as error:
-            failure = failure or error
-    kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
-    raise kind(
-        f'expected a Zarr group (v2 or v3) at {source}, found none: '
-        f'{type(failure).__name__}: {failure}; check the path and the permissions, and '
-        'convert other formats with xarray.Dataset.to_zarr'
-    ) from failure
+def canonical_names(dims: Collection[str]) -> dict[str, str]:
+    """Returns what the axes found are called here, by their stored names.
+
+    An axis that nobody knows, or that means the same as another one, keeps its name.
+    """
+    names = {dim: dim for dim in dims}
+    for canonical, others in _ALIASES.items():
+        found = next((name for name in (canonical, *others) if name in dims), None)
+        if found is not None:
+            names[found] = canonical
+    return names
 
 
-def _check_local(source: str) -> None:
-    path = pathlib.Path(source)
-    if path.exists():
-        return
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, siblings, n=1)
-    hint = f', did you mean {str(path.parent / near[0])!r}?' if near else ''
-    raise StoreNotFoundError(
-        f'expected a Zarr store at {source}, found nothing there{hint}; check the path'
+def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarray:
+    """Returns the coordinate `name` of the axis `dim`, decoded, in stored order.
+
+    Members of which nothing is said are counted, `size` of them.
+
+    Raises:
+      ValueError: it is not there, unreadable, not of one axis or in other units.
+    """
+    variable = store.variable(name)
+    if variable is None and dim == 'member':
+        return np.arange(size)
+    if variable is None:
+        raise ValueError(
+            f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
+            'found none; add it to the store: without it nobody knows what the entries '
+            'of the axis are'
+        )
+    if len(variable.shape) != 1:
+        raise ValueError(
+            f'expected the coordinate {name} with one axis in {store.address}, found '
+            f'dims {variable.dims}; regrid to rows of latitude and columns of longitude'
+        )
+    return decode_coordinate(dim, name, variable, store.address)
+
+
+def decode_coordinate(
+    dim: str, name: str, variable: RawVariable, source: str
+) -> np.ndarray:
+    """Returns a coordinate's values, decoded by the axis that it belongs to."""
+    try:
+        stored = variable.read(tuple(slice(0, size) for size in variable.shape))
+    # Damaged bytes raise anything.
+    except Exception as error:
+        raise ValueError(
+            f'cannot read the coordinate {name} of {source}: {error}; the chunk is '
+            'truncated or damaged: copy it again from its source'
+        ) from error
+    attributes = variable.attributes
+    if dim == 'time':
+        return decode_times(stored, attributes, source)
+    if dim == 'prediction_timedelta':
+        return decode_lead_times(stored, attributes, source)
+    if stored.dtype.kind not in 'iuf':
+        if dim == 'member':
+            return np.arange(stored.size)
+        raise ValueError(f'expected numbers in {name} of {source}, got {stored.dtype}')
+    values = Packing.of(stored.dtype, attributes).unpack(stored).astype(np.float64)
+    if dim == 'level':
+        return _pressures(values, name, attributes, source)
+    if not np.isfinite(values).all():
+        raise ValueError(f'expected numbers in {name} of {source}, found missing ones')
+    return _as_levels(values) if dim in ('member', 'hour', 'dayofyear') else values
+
+
+def _pressures(
+    values: np.ndarray, name: str, attributes: Mapping[str, Any], source: str
+) -> np.ndarray:
+    """Returns levels in hPa; those in Pa are told by their units, name or size."""
+    found = str(attributes.get('units') or '').strip()
+    if found.lower() in ('', '1', 'level', 'levels'):
+        in_pascal = name in ('plev', 'isobaricInPa') or np.max(values, initial=0) > (
+            _MAX_PRESSURE_HPA
+        )
+        found = 'Pa' if in_pascal else 'hPa'
+    converted = units.conversion(found, 'hPa')
+    if converted is None:
+        raise ValueError(
+            f'expected levels in hPa, found {name} in {found!r} in {source}; '
+            'interpolate to levels of pressure, or correct the attribute'
+        )
+    # 0.4 hPa in float32 is 0.4000000059604645.
+    levels = np.round(values * converted.factor + converted.offset, 6)
+    if not ((levels > 0) & (levels < _MAX_PRESSURE_HPA)).all():
+        raise ValueError(
+            f'expected levels between 0 and {_MAX_PRESSURE_HPA:g} hPa, found '
+            f'{levels.tolist()} in {source}; correct the units of {name}'
+        )
+    return levels
+
+
+def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
+    """Finds the canonical order of coordinates that are in stored order.
+
+    Raises:
+      ValueError: a coordinate that repeats a value.
+    """
+    positions = {
+        dim: np.argsort(values, kind='stable')
+        for dim, values in stored.items()
+        if dim not in ('latitude', 'longitude')
+    }
+    eastward = _eastward(stored['longitude'])
+    positions |= {
+        'latitude': np.argsort(-stored['latitude'], kind='stable'),
+        'longitude': _columns(eastward, stored['longitude'], source),
+    }
+    by_dim = {**stored, 'longitude': eastward}
+    ordered = {dim: by_dim[dim][places] for dim, places in positions.items()}
+    for dim, values in ordered.items():
+        if dim != 'time':  # `times` says more of these.
+            _check_distinct(dim, values, source)
+    if 'level' in ordered:
+        ordered['level'] = _as_levels(ordered['level'])
+    try:
+        grid = LatLonGrid.from_latitudes_longitudes(
+            ordered['latitude'], ordered['longitude']
+        )
+        ordered |= {'latitude': grid.latitudes, 'longitude': grid.longitudes}
+    except ValueError:
+        grid = None
+    dims = [dim for dim in DIMS if dim in stored]
+    return Axes(
+        grid,
+        {dim: ordered[dim] for dim in dims},
+        {dim: positions[dim] for dim in dims},
+        {dim: stored[dim].size for dim in dims},
     )
 
 
-def read_axes(group: zarr.Group, source: str, grid: LatLonGrid | None) -> Axes:
-    """Reads the coordinates and finds their canonical order."""
-    latitude = _coordinate(group, 'latitude', source)
-    longitude = _coordinate(group, 'longitude', source)
-    rows = np.argsort(-latitude, kind='stable')
-    # Shifted by the tolerance, so that -1e-7 degrees counts as 0 and not as 360.
-    eastward = np.mod(longitude + 1e-3, 360) - 1e-3
-    columns = np.argsort(eastward, kind='stable')
-    found = _recognise(latitude[rows], eastward[columns], source, grid)
-    coordinates = {'latitude': found.latitudes, 'longitude': found.longitudes}
-    positions = {'latitude': rows, 'longitude': columns}
-    if 'level' in group:
-        level = _coordinate(group, 'level', source)
-        positions['level'] = np.argsort(level, kind='stable')
-        whole = np.all(level == np.round(level))
-        level = level[positions['level']]
-        coordinates['level'] = level.astype(np.int64) if whole else level
-    if 'time' in group:
-        coordinates['time'] = _times(group, source)
-        positions['time'] = np.arange(coordinates['time'].size)
-    sizes = {dim: places.size for dim, places in positions.items()}
-    return Axes(found, coordinates, positions, sizes)
-
-
-def _recognise(
-    latitude: np.ndarray, longitude: np.ndarray, source: str, grid: LatLonGrid | None
-) -> LatLonGrid:
+def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
     """Returns the store's grid; `ValueError` if unknown or not the one expected."""
-    try:
-        found = LatLonGrid.from_latitudes_longitudes(latitude, longitude)
-    except ValueError as error:
+    found = axes.grid
+    if found is None:
+        latitude, longitude = (
+            axes.coordinates['latitude'],
+            axes.coordinates['longitude'],
+        )
         expected = f'expected {grid} in' if grid else 'unknown grid in'
-        raise ValueError(f'{expected} {source}: {error}') from None
+        if not is_global(latitude, longitude):
+            raise ValueError(
+                f'{expected} {source}: found a limited area, latitude '
+                f'{latitude.min():g} to {latitude.max():g}, longitude '
+                f'{longitude.min():g} to {longitude.max():g} '
+                f'({latitude.size} x {longitude.size}); a model needs the whole '
+                'globe, only scores can be had on less'
+            )
+        try:
+            return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
+        except ValueError as error:
+            raise ValueError(f'{expected} {source}: {error}') from None
     if grid is not None and found != grid:
         raise ValueError(
             f'expected {grid}, found {found} in {source}; set config.grid to the '
@@ -145,66 +239,35 @@ def _recognise(
     return found
 
 
-def get_array(
-    group: zarr.Group, name: str, source: str, *, what: str, fix: str
-) -> zarr.Array:
-    """Returns the array `name` of an opened store.
+def _eastward(longitude: np.ndarray) -> np.ndarray:
+    # Shifted by the tolerance, so that -1e-7 degrees counts as 0 and not as 360.
+    tolerance = COORDINATE_TOLERANCE_DEGREES
+    return np.round(np.mod(longitude + tolerance, 360) - tolerance, 9)
 
-    Raises:
-      ValueError: it is not there (`what` says what it is, `fix` what to do; the nearest
-        name is given), or its metadata cannot be read.
-    """
-    try:
-        array = group.get(name)
-    # As in StoredField: damaged bytes raise anything.
-    except Exception as error:
-        raise ValueError(
-            f'cannot read the metadata of {name} in {source}: {error}; copy them again '
-            'from their source'
-        ) from error
-    if isinstance(array, zarr.Array):
-        return array
-    names = sorted(key for key in group.array_keys() if key not in DIMS)
-    raise ValueError(
-        f'expected {what} {name!r} in {source}, found none'
-        f'{did_you_mean(name, names)}; {fix}; the store holds '
-        f'{", ".join(names) or "nothing"}'
+
+def _columns(eastward: np.ndarray, longitude: np.ndarray, source: str) -> np.ndarray:
+    columns = np.argsort(eastward, kind='stable')
+    span = abs(longitude[-1] - longitude[0]) if longitude.size > 2 else 0.0
+    if abs(span - 360) > COORDINATE_TOLERANCE_DEGREES:
+        return columns
+    _LOGGER.warning(
+        'the last column of %s, longitude %g, repeats the first and is left out',
+        source,
+        longitude[-1],
     )
+    return columns[columns != longitude.size - 1]
 
 
-def _coordinate(group: zarr.Group, name: str, source: str) -> np.ndarray:
-    array = get_array(
-        group, name, source, what='the coordinate', fix='rename the coordinates'
-    )
-    try:
-        values = np.asarray(array[:])
-    # As in StoredField: damaged bytes raise anything.
-    except Exception as error:
+def _check_distinct(dim: str, values: np.ndarray, source: str) -> None:
+    repeated = np.flatnonzero(values[1:] == values[:-1])
+    if repeated.size:
         raise ValueError(
-            f'cannot read the coordinate {name} of {source}: {error}; the chunk is '
-            'truncated or damaged: copy it again from its source'
-        ) from error
-    if name == 'time':
-        return values
-    return values.astype(np.float64)
-
-
-def _times(group: zarr.Group, source: str) -> np.ndarray:
-    """Returns the decoded, checked times, datetime64[ns]."""
-    stored = _coordinate(group, 'time', source)
-    attributes = {
-        key: group['time'].attrs[key]
-        for key in ('units', 'calendar')
-        if key in group['time'].attrs
-    }
-    encoded = xarray.Dataset(coords={'time': ('time', stored, attributes)})
-    times = xarray.decode_cf(encoded)['time'].values
-    if not np.issubdtype(times.dtype, np.datetime64):
-        raise ValueError(
-            'expected times with units such as "hours since 1959-01-01" in the '
-            f'standard calendar, found {attributes} in {source}; write the store with '
-            'xarray, which encodes times so'
+            f'expected each {dim} once, {dim} holds the same value twice, '
+            f'{values[repeated[0]]}, in {source}; drop the repetition'
         )
-    times = times.astype('datetime64[ns]')
-    check_times(times, source)
-    return times
+
+
+def _as_levels(values: np.ndarray) -> np.ndarray:
+    """Whole numbers as integers, so that 500 hPa is 500 and 12.5 hPa is not cut."""
+    whole = all(isinstance(as_level(value), int) for value in values)
+    return values.astype(np.int64) if whole else values.astype(np.float64)

@@ -2,77 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from weather.data.axes import Axes
 from weather.data.stored_field import StoredField
+from weather.data.units import GRAVITY, to_canonical
 from weather.variables import VARIABLES, Channel
-
-GRAVITY = 9.80665  # m s-2, standard (CGPM 1901)
-
-# Spellings of "a fraction" and of base units beyond what the parser reads.
-_DIMENSIONLESS = {'', '1', '-', '~', '(0 - 1)', 'dimensionless', 'fraction'}
-_ALIASES = {
-    'kelvin': 'K',
-    'degK': 'K',
-    'metre': 'm',
-    'meter': 'm',
-    'pascal': 'Pa',
-    'sec': 's',
-    'second': 's',
-}
-# Derived units by base units, as far as the variables need them.
-_DERIVED = {'J': {'kg': 1, 'm': 2, 's': -2}}
-
-
-def parse_units(units: str) -> dict[str, int] | None:
-    """Returns powers by unit: `'m**2 s**-2'`, `'m2/s2'` -> `{'m': 2, 's': -2}`.
-
-    Powers that cancel are left out, so that `'kg kg-1'` equals `'1'`; None is returned
-    where the spelling is not understood.
-    """
-    if units.strip() in _DIMENSIONLESS:
-        return {}
-    powers: dict[str, int] = {}
-    text = units.replace('**', '').replace('^', '').replace('/', ' / ')
-    sign = 1
-    for token in re.split(r'[\s.*]+', text.strip()):
-        if token == '/':
-            sign = -1
-            continue
-        match = re.fullmatch(r'([A-Za-z]+)([+-]?\d+)?', token)
-        if match is None:
-            if token == '1':
-                continue
-            return None
-        name = _ALIASES.get(match[1], match[1])
-        power = sign * int(match[2] or 1)
-        sign = 1
-        for base, times in _DERIVED.get(name, {name: 1}).items():
-            powers[base] = powers.get(base, 0) + times * power
-    return {name: power for name, power in powers.items() if power}
 
 
 def check_units(name: str, units: str | None, source: str) -> None:
-    """Refuses a `units` attribute that is not the variable's; absent is accepted.
+    """Refuses a `units` attribute that does not convert to the variable's.
 
     Raises:
-      ValueError: other units; the message says by what to multiply where known.
+      ValueError: other units; absent ones are accepted.
     """
-    if units is None or name not in VARIABLES:
-        return
-    expected = VARIABLES[name].units
-    if parse_units(units) != parse_units(expected):
-        hint = f'convert {name} to {expected}, or correct the attribute'
-        if 'geopotential' in name and parse_units(units) in ({'m': 1}, {'gpm': 1}):
-            hint = f'these are heights: multiply {name} by {GRAVITY} m s-2'
-        raise ValueError(
-            f'expected {name} in {expected!r}, found units {units!r} in {source}; '
-            f'{hint}'
-        )
+    to_canonical(name, units, source)
 
 
 def standard_geopotential(pressure_hpa: float) -> float:
@@ -119,7 +65,7 @@ def check_mean(channel: Channel, mean: float, source: str) -> None:
 
 
 def check_sample(
-    field: StoredField, levels: Sequence[int], axes: Axes, *, check_nan: bool
+    field: StoredField, levels: Sequence[float], axes: Axes, *, check_nan: bool
 ) -> None:
     """Checks the means, and that each channel has values, in a sample of times.
 
@@ -145,13 +91,14 @@ def check_sample(
 
 
 def _channel_means(
-    field: StoredField, levels: Sequence[int], axes: Axes, time: int
+    field: StoredField, levels: Sequence[float], axes: Axes, time: int
 ) -> dict[Channel, float]:
     """Returns the area mean of every channel at a time; NaN where all is NaN."""
     selection = {'time': np.array([time])} if 'time' in field.dims else {}
     if 'level' in field.dims:
         order = axes.coordinates['level'].tolist()
         selection['level'] = np.array([order.index(level) for level in levels])
+    assert axes.grid is not None
     values = field.read(selection).reshape(-1, *axes.grid.shape)
     weights = np.broadcast_to(axes.grid.area_weights[:, None], axes.grid.shape)
     channels = [Channel(field.name, level) for level in levels or (None,)]

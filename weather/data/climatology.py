@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import itertools
 import os
-import pathlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import fsspec
 import numpy as np
 import pandas as pd
 import xarray as xr
 import zarr
 
+from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
+from weather.data.blocks import stored_chunk, time_blocks
+from weather.outputs import CLIMATOLOGY
+from weather.variables import VARIABLES
 
 DAYS_OF_YEAR = np.arange(1, 367)
 DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')
@@ -41,49 +44,6 @@ _CHUNK_BYTES = 2**23
 _BYTES_PER_VALUE = 8 + 8 + 4
 
 
-def compute_climatology(
-    dataset: xr.Dataset,
-    *,
-    start: str | np.datetime64 | None = None,
-    end: str | np.datetime64 | None = None,
-    window_days: int = 61,
-    source: str | None = None,
-    max_bytes: int = 2**31,
-) -> xr.Dataset:
-    """Returns the climatology of every variable of `dataset` that has a time axis.
-
-    It is held in memory whole: `write_climatology` is for larger grids.
-
-    Args:
-      dataset: `[time, level, latitude, longitude]`, from `store.open_store`.
-      start: first date, included; None for the first of the store.
-      end: last date, included (all hours of it); None for the last of the store.
-      window_days: width of the window, odd, at most 365.
-      source: path or address of the store, for the record.
-      max_bytes: memory for sums.
-
-    Returns:
-      Each variable `[hour, dayofyear, level, latitude, longitude]` (no level axis where
-      it has none), float32, its units kept, and its standard deviation under its name
-      with `_std`. `num_samples` `[hour, dayofyear]` counts the times with a weight
-      above zero; where it is 0 the climatology is NaN.
-
-    Raises:
-      ValueError: a period without times, or a window that is no odd number of days.
-    """
-    plan = _Plan.create(dataset, start, end, window_days)
-    result = plan.skeleton(source)
-    for name in plan.variables:
-        dims, shape = plan.layout(name)
-        for suffix in ('', STD_SUFFIX):
-            values = np.full(shape, np.nan, np.float32)
-            result[name + suffix] = (dims, values, _attributes(dataset, name, suffix))
-    for name, part, mean, std in _blocks(plan, max_bytes):
-        result[name].values[part] = mean
-        result[name + STD_SUFFIX].values[part] = std
-    return result
-
-
 def write_climatology(
     dataset: xr.Dataset,
     path: str | os.PathLike[str],
@@ -93,28 +53,59 @@ def write_climatology(
     window_days: int = 61,
     source: str | None = None,
     max_bytes: int = 2**31,
+    overwrite: bool = False,
+    attributes: Mapping[str, str] | None = None,
 ) -> None:
-    """Writes what `compute_climatology` returns to the Zarr store `path`, in blocks.
+    """Writes the climatology of every variable that has a time axis, in blocks.
 
-    A local path appears whole or not at all; what was there before is replaced. At an
-    address (`gs://...`) the consolidated metadata come last. Other arguments and errors
-    are those of `compute_climatology`.
+    Each variable is `[hour, dayofyear, level, latitude, longitude]` (no level axis
+    where it has none), float32, its units kept, and its standard deviation stands
+    beside it under its name with `_std`. `num_samples` `[hour, dayofyear]` counts the
+    times with a weight above zero; where it is 0 the climatology is NaN.
+
+    A local path appears whole or not at all, and what it replaces stays until then. At
+    an address (`gs://...`), where nothing can be renamed, nothing may be there, and the
+    consolidated metadata come last.
+
+    Args:
+      dataset: `[time, level, latitude, longitude]`, from `store.open_store`.
+      path: Zarr store to write.
+      start: first date, included; None for the first of the store.
+      end: last date, included (all hours of it); None for the last of the store.
+      window_days: width of the window, odd, at most 365.
+      source: path or address of the store, for the record; never written to.
+      max_bytes: memory for sums.
+      overwrite: whether a climatology of this project at `path` may be replaced.
+      attributes: further attributes of the result.
+
+    Raises:
+      OutputError: something is at `path` that must stay.
+      ValueError: no variable with a time axis, a period without times, or a window that
+        is no odd number of days.
     """
-    plan = _Plan.create(dataset, start, end, window_days)
     path = os.fspath(path)
+    output = Output(path, CLIMATOLOGY, overwrite, (source,) if source else ())
     if '://' in path:
-        _write(plan, path, source, max_bytes)
+        _check_nothing_at(path)
+    else:
+        output.check()
+    plan = _Plan.create(dataset, start, end, window_days)
+    skeleton = plan.skeleton(source).assign_attrs(attributes or {})
+    if '://' in path:
+        _write(plan, skeleton, path, max_bytes)
         return
-    final = pathlib.Path(path)
-    unfinished = final.with_name(f'{final.name}.{os.getpid()}.tmp')
-    final.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write(plan, str(unfinished), source, max_bytes)
-        if final.exists():
-            shutil.rmtree(final)
-        unfinished.rename(final)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with output.replacing() as temporary:
+        _write(plan, skeleton, str(temporary), max_bytes)
+
+
+def _check_nothing_at(address: str) -> None:
+    """Refuses to write to an address where something is: it could not be put back."""
+    files, place = fsspec.core.url_to_fs(address)
+    if files.exists(place):
+        raise OutputError(
+            f'expected nothing at {address}, found something, which stays as it is: '
+            'remove it first, or choose another address'
+        )
 
 
 def window_weights(window_days: int) -> np.ndarray:
@@ -133,11 +124,28 @@ def window_weights(window_days: int) -> np.ndarray:
     return np.maximum(0, 1 - apart / max(1, window_days // 2))
 
 
+def moving_variables(dataset: xr.Dataset) -> list[str]:
+    """Names of the variables with a time axis: those that have a climatology."""
+    dims = {str(name): set(of.dims) for name, of in dataset.data_vars.items()}
+    known = {'time', *DIMS[2:]}
+    return [name for name in dims if 'time' in dims[name] and dims[name] <= known]
+
+
+def summary(dataset: xr.Dataset) -> str:
+    """Says which variables have a climatology, and why others have none."""
+    moving = moving_variables(dataset)
+    others = [
+        f'{name} ({"other dims" if "time" in field.dims else "no time axis"})'
+        for name, field in dataset.data_vars.items()
+        if name not in moving
+    ]
+    return f'variables: {", ".join(moving)}; left out: {", ".join(others) or "none"}'
+
+
 class _Plan(NamedTuple):
     """Which samples enter which mean.
 
     Attributes:
-      dataset: the atmosphere.
       period: positions of the times that count.
       times: these times.
       hours: `[hour]`, hours of the day among them.
@@ -160,6 +168,12 @@ class _Plan(NamedTuple):
     ) -> _Plan:
         """Chooses the times between two dates, both included."""
         weights = window_weights(window_days)
+        if not set(moving_variables(dataset)) & set(VARIABLES):
+            raise ValueError(
+                'expected variables that the project knows, with a time axis, found '
+                f'{", ".join(map(str, dataset.data_vars)) or "none"}; rename them: '
+                f'known are {", ".join(VARIABLES)}'
+            )
         every = pd.DatetimeIndex(dataset.time.values)
         chosen = every.slice_indexer(start, end)
         times = every[chosen]
@@ -182,12 +196,6 @@ class _Plan(NamedTuple):
             weights=weights[:, days - 1],
             window_days=window_days,
         )
-
-    @property
-    def variables(self) -> list[str]:
-        """Names of the variables that change with time."""
-        dims = {str(name): of.dims for name, of in self.dataset.data_vars.items()}
-        return [name for name in dims if 'time' in dims[name]]
 
     def layout(self, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Dims and shape of a variable in the climatology."""
@@ -215,6 +223,7 @@ class _Plan(NamedTuple):
             {NUM_SAMPLES: (('hour', 'dayofyear'), self.num_samples())},
             coords={'hour': self.hours, 'dayofyear': DAYS_OF_YEAR, **coordinates},
             attrs={
+                MARK: CLIMATOLOGY.name,
                 'title': 'Climatology by day of the year and hour',
                 'source': source or 'a dataset in memory',
                 'first_time': str(self.times[0]),
@@ -243,7 +252,7 @@ def _days(time: pd.Timestamp) -> Sequence[int]:
 
 
 def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
-    for name in plan.variables:
+    for name in moving_variables(plan.dataset):
         field = plan.dataset[name]
         hour_groups, level_groups = _groups(plan, field, max_bytes)
         for levels, hours in itertools.product(level_groups, hour_groups):
@@ -262,17 +271,12 @@ def _groups(
     Levels lie together on disk; so do hours where a chunk holds several times.
     """
     hours = list(range(plan.hours.size))
-    groups = [[hour] for hour in hours] if _chunk(field) == 1 else [hours]
+    groups = [[hour] for hour in hours] if stored_chunk(field) == 1 else [hours]
     num_levels = field.sizes.get('level', 1)
     points = field.sizes['latitude'] * field.sizes['longitude']
     sums_bytes = len(groups[0]) * plan.days.size * points * _BYTES_PER_VALUE
     size = int(np.clip(max_bytes // sums_bytes, 1, num_levels))
     return groups, _slices(num_levels, size)
-
-
-def _chunk(field: xr.DataArray) -> int:
-    """Times that the store keeps in one chunk; 1 where unknown."""
-    return int((field.encoding.get('preferred_chunks') or {}).get('time', 1))
 
 
 class _Sums(NamedTuple):
@@ -339,7 +343,11 @@ def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
         for hour in hours
     }
     wanted = np.flatnonzero(np.isin(plan.times.hour, list(sums)))
-    for batch in _batches(wanted + plan.period.start, field):
+    chunk_bytes = stored_chunk(field) * 4 * int(np.prod(shape[1:]))
+    blocks = time_blocks(
+        field, wanted + plan.period.start, max_bytes=max(_READ_BYTES, chunk_bytes)
+    )
+    for batch in blocks:
         loaded = field.isel(time=batch).transpose('time', *dims)
         for position, value in zip(batch, loaded.values, strict=True):
             time = plan.times[position - plan.period.start]
@@ -348,20 +356,11 @@ def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
     return list(sums.values())
 
 
-def _batches(positions: np.ndarray, field: xr.DataArray) -> Iterator[np.ndarray]:
-    """Splits positions in time at borders of chunks, a bounded number of bytes each."""
-    chunk = _chunk(field)
-    time_bytes = field.nbytes // field.sizes['time']
-    size = max(1, _READ_BYTES // (time_bytes * chunk)) * chunk
-    borders = np.flatnonzero(np.diff(positions // size)) + 1
-    yield from np.split(positions, borders)
-
-
-def _write(plan: _Plan, path: str, source: str | None, max_bytes: int) -> None:
-    plan.skeleton(source).to_zarr(path, mode='w', zarr_format=2, consolidated=False)
+def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None:
+    skeleton.to_zarr(path, mode='w', zarr_format=2, consolidated=False)
     group = zarr.open_group(path, mode='r+')
     arrays = {}
-    for name in plan.variables:
+    for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
         sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
         sizes['dayofyear'] = int(

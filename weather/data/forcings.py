@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.variables import VARIABLES, did_you_mean, stored_statics
+from weather.variables import VARIABLES, stored_statics
 
 # Forcing channels, in order. All are O(1): the first is in units of `SOLAR_CONSTANT`.
 FORCINGS = (
@@ -77,6 +78,7 @@ def clock(valid_times: np.ndarray, *, timestep: np.timedelta64) -> np.ndarray:
     if not timestep > np.timedelta64(0, 's'):
         raise ValueError(f'expected a time step longer than zero, got {timestep}')
     times = _to_seconds(valid_times)
+    # The mean over a step is wanted, which the middle of the step represents best.
     middle = times - timestep.astype('timedelta64[s]') / 2
     declination, equation_of_time, irradiance = _sun(_days(middle - _J2000))
     hour_angle = 2 * np.pi * _days(middle - _NEW_YEAR_2000) - np.pi + equation_of_time
@@ -147,6 +149,9 @@ def insolation(clock: jax.Array, grid: LatLonGrid) -> jax.Array:
 
     def since_noon(angle):
         """Integral of sunlight from the noon of day 0 to `angle`, any day."""
+        # Whole days since noon each add one half day before and one after noon; the
+        # rest is within a day, where the sun shines between sunrise and sunset alone.
+        # So steps of any length, across midnights too, need no loop.
         day = jnp.round(angle / (2 * jnp.pi))
         angle = jnp.clip(angle - 2 * jnp.pi * day, -sunset, sunset)
         half_day = constant * sunset + amplitude * jnp.sin(sunset)
@@ -207,6 +212,8 @@ def _days(duration: np.timedelta64 | np.ndarray) -> np.ndarray:
 
 
 def _wrap(angle: np.ndarray) -> np.ndarray:
+    # Small angles: float32, which is what the device gets, resolves pi to 2e-7 but an
+    # angle since 2000 only to 0.004.
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import dataclasses
 import functools
 import logging
 import threading
 from collections.abc import Callable, Generator
 from typing import NamedTuple
 
+import cachetools
 import numpy as np
 
 from weather.data.store import Atmosphere
@@ -42,17 +42,6 @@ class Batch(NamedTuple):
     valid_times: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """The part of each batch that one process loads: block `index` of `count` equal."""
-
-    index: int = 0
-    count: int = 1
-
-
-WHOLE = Shard()
-
-
 class Loader:
     """Reads batches of windows, ahead of their use and in bounded memory."""
 
@@ -66,29 +55,24 @@ class Loader:
         cache_bytes: int = 0,
         prefetch_bytes: int = GIGABYTE,
         num_threads: int = 2,
-        shard: Shard = WHOLE,
     ):
         """Prepares to read; nothing is read yet.
 
         Args:
           atmosphere: the opened store.
           windows: which windows of it to draw from.
-          batch_size: windows per batch, over all shards.
+          batch_size: windows per batch.
           seed: of the permutation of each epoch, >= 0.
           cache_bytes: most that decoded fields may occupy between batches.
           prefetch_bytes: most that batches read ahead may occupy; one batch is always
             read ahead.
           num_threads: batches read at a time.
-          shard: the rows that this process reads.
 
         Raises:
           ValueError: sizes that do not fit, or times that are not whole hours.
         """
-        if batch_size < 1 or batch_size % shard.count:
-            raise ValueError(
-                f'expected a positive batch_size divisible by {shard.count} processes, '
-                f'got {batch_size}'
-            )
+        if batch_size < 1:
+            raise ValueError(f'expected a positive batch_size, got {batch_size}')
         if seed < 0 or num_threads < 1:
             raise ValueError(
                 f'expected seed >= 0 and num_threads >= 1, got {seed} and {num_threads}'
@@ -99,7 +83,6 @@ class Loader:
         self.seed = seed
         self.prefetch_bytes = prefetch_bytes
         self.num_threads = num_threads
-        self.shard = shard
         self._hours = _whole_hours(atmosphere.times)
         self._slabs = _SlabReader(atmosphere, cache_bytes)
 
@@ -151,18 +134,16 @@ class Loader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def batch_bytes(self, num_steps: int) -> int:
-        """Returns the size of this process's part of a batch."""
+        """Returns the size of a batch."""
         channels = sum(len(of) or 1 for of in self.atmosphere.levels.values())
         horizontal = self.atmosphere.grid.num_lat * self.atmosphere.grid.num_lon
-        rows = self.batch_size // self.shard.count
-        return 4 * rows * (num_steps + 1) * channels * horizontal
+        return 4 * self.batch_size * (num_steps + 1) * channels * horizontal
 
     def _starts(self, update: int, num_steps: int) -> np.ndarray:
-        """Returns the first times of this process's windows, `[batch]`."""
+        """Returns the first times of the windows of a batch, `[batch]`."""
         starts = self.windows.starts(num_steps)
-        rows = self.batch_size // self.shard.count
-        first = update * self.batch_size + self.shard.index * rows
-        draws = np.arange(first, first + rows)
+        # Draws are numbered through: the order does not know where updates begin.
+        draws = update * self.batch_size + np.arange(self.batch_size)
         epochs, places = np.divmod(draws, starts.size)
         chosen = [
             _permutation(self.seed, int(epoch), starts.size)[place]
@@ -237,10 +218,8 @@ class _SlabReader:
             name: _level_positions(atmosphere, of_name)
             for name, of_name in atmosphere.levels.items()
         }
-        self._cache_bytes = cache_bytes
-        self._cached_bytes = 0
-        self._cache: collections.OrderedDict[tuple[str, int], np.ndarray]
-        self._cache = collections.OrderedDict()
+        self._cache: cachetools.LRUCache[tuple[str, int], np.ndarray]
+        self._cache = cachetools.LRUCache(cache_bytes, lambda slab: slab.nbytes)
         self._lock = threading.Lock()
 
     def read(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
@@ -299,27 +278,20 @@ class _SlabReader:
         )
 
     def _recall(self, name: str, time: int) -> np.ndarray | None:
+        # Even to look changes the order of what was used last.
         with self._lock:
-            slab = self._cache.get((name, time))
-            if slab is not None:
-                self._cache.move_to_end((name, time))
-            return slab
+            return self._cache.get((name, time))
 
     def _remember(self, name: str, time: int, slab: np.ndarray) -> None:
-        if slab.nbytes > self._cache_bytes:
+        if slab.nbytes > self._cache.maxsize:
             return
+        # A copy: the slab is a part of a batch, which would stay in memory whole.
         copy = slab.copy()
         with self._lock:
-            if (name, time) in self._cache:
-                return
             self._cache[name, time] = copy
-            self._cached_bytes += copy.nbytes
-            while self._cached_bytes > self._cache_bytes:
-                _, oldest = self._cache.popitem(last=False)
-                self._cached_bytes -= oldest.nbytes
 
 
-def _level_positions(atmosphere: Atmosphere, levels: tuple[int, ...]) -> np.ndarray:
+def _level_positions(atmosphere: Atmosphere, levels: tuple[float, ...]) -> np.ndarray:
     """Returns where `levels`, in their order, stand on the level axis."""
     if not levels:
         return np.empty(0, np.int64)

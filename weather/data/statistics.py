@@ -1,13 +1,14 @@
 """Statistics of an atmosphere: mean, spread, and spread of the change over a step.
 
 They are computed once per training period, streamed through memory, and kept as a small
-netCDF beside the run, with what they were computed from.
+netCDF with what they were computed from. The same pass finds the times that no window
+may touch, because a channel is not finite there: reading is what takes the time.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import datetime
-import itertools
 import logging
 import os
 import pathlib
@@ -17,17 +18,23 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
-from learning.files import replacing
+from learning.files import MARK, replacing
 from learning.provenance import code_version
 from sphere_ops.grid import LatLonGrid
+from weather.data.blocks import select_levels, time_blocks
+from weather.data.spread import Spread
 from weather.data.times import common_timestep
-from weather.variables import Channel, ChannelIndex
+from weather.outputs import STATISTICS
+from weather.variables import Channel, ChannelIndex, as_level
 
 _LOGGER = logging.getLogger(__name__)
 
 # A spread below what float32 resolves beside the mean is that of a constant field.
 _CONSTANT = 1e-7
 _NO_LEVEL = -1
+# Variables read at a time: one waits for its chunks while another is added up. More
+# would take more memory and, on the few cores that this runs on, no less time.
+_THREADS = 2
 _FORMULA = (
     'mean and std: over longitude and time with equal weights, over latitude with the '
     'area between cell bounds halfway to the neighbours; tendency_std: the same std of '
@@ -36,7 +43,31 @@ _FORMULA = (
 )
 
 
+class DamagedError(ValueError):
+    """A file that cannot be read: a crash or a full disk cut it short."""
+
+
+class Scan(NamedTuple):
+    """What one pass over a period finds.
+
+    Attributes:
+      statistics: mean, std and tendency std of every channel, see `scan`.
+      invalid_times: `[time]` datetime64[ns], ascending, at which a channel has a value
+        that is not finite.
+    """
+
+    statistics: xarray.Dataset
+    invalid_times: np.ndarray
+
+
 def compute_statistics(
+    dataset: xarray.Dataset, channels: ChannelIndex, **options: Any
+) -> xarray.Dataset:
+    """Returns mean, std and tendency std of every channel: a part of `scan`."""
+    return scan(dataset, channels, **options).statistics
+
+
+def scan(
     dataset: xarray.Dataset,
     channels: ChannelIndex,
     *,
@@ -45,8 +76,8 @@ def compute_statistics(
     timestep: np.timedelta64 | None = None,
     source: str | None = None,
     max_bytes: int = 2**25,
-) -> xarray.Dataset:
-    """Returns mean, std and tendency std of every channel, read once, streamed.
+) -> Scan:
+    """Computes the statistics of every channel and finds the invalid times.
 
     Variables are read in blocks of times, each time once, and enter running moments in
     float64 (Chan, Golub and LeVeque, 1983, The American Statistician 37, 242-247), so
@@ -62,9 +93,9 @@ def compute_statistics(
       max_bytes: size of a block in float64; one time at least.
 
     Returns:
-      Dataset with `mean`, `std` (SI), `tendency_std` (SI per step), `num_times` and
-      `num_pairs`, all `[channel]`, coordinates `variable` and `level` (-1 for none)
-      along channel, and provenance in its attributes.
+      The invalid times, and a Dataset with `mean`, `std` (SI), `tendency_std` (SI per
+      step), `num_times` and `num_pairs`, all `[channel]`, coordinates `variable` and
+      `level` (-1 for none) along channel, and provenance in its attributes.
 
     Raises:
       ValueError: a channel that is missing, constant, never changes or is never
@@ -75,19 +106,19 @@ def compute_statistics(
     grid = LatLonGrid.from_latitudes_longitudes(
         dataset.latitude.values, dataset.longitude.values
     )
-    step = common_timestep(dataset.time.values) if timestep is None else timestep
-    provenance = _provenance(source, dataset.time.values[period], step, grid)
-    moments = [
-        _stream(
-            _select_levels(dataset[variable], channels.levels[variable]),
-            period,
-            step,
-            grid.area_weights,
-            max_bytes,
-        )
-        for variable in channels.variables
-    ]
-    return _checked(_to_dataset(moments, channels, provenance))
+    times = dataset.time.values
+    step = common_timestep(times) if timestep is None else timestep
+    provenance = _provenance(source, times[period], step, grid)
+
+    def stream(variable: str) -> _Moments:
+        field = select_levels(dataset[variable], channels.levels[variable])
+        return _stream(field, period, step, grid.area_weights, max_bytes)
+
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        moments = list(pool.map(stream, channels.variables))
+    statistics = _checked(_to_dataset(moments, channels, provenance))
+    finite = np.logical_and.reduce([of_variable.finite for of_variable in moments])
+    return Scan(statistics, times[period][~finite])
 
 
 def save_statistics(statistics: xarray.Dataset, path: str | os.PathLike[str]) -> None:
@@ -103,14 +134,21 @@ def load_statistics(
 
     Raises:
       ValueError: no such file, a channel that it lacks, or numbers that cannot be
-        statistics of an atmosphere.
+        statistics of an atmosphere; `DamagedError` for a file that cannot be read.
     """
     if not pathlib.Path(path).is_file():
         raise ValueError(
             f'no statistics at {path}; make them with scripts/compute_statistics.py'
         )
-    with xarray.open_dataset(path) as dataset:
-        return _checked(select_channels(dataset.load(), channels))
+    try:
+        with xarray.open_dataset(path, engine='netcdf4') as dataset:
+            loaded = dataset.load()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise DamagedError(
+            f'cannot read the statistics in {path}: {error}; the file is empty, '
+            'truncated or damaged: delete it to have it made again'
+        ) from error
+    return _checked(select_channels(loaded, channels))
 
 
 def select_channels(
@@ -153,56 +191,12 @@ def summary(statistics: xarray.Dataset) -> str:
     return '\n'.join(lines)
 
 
-class _Spread(NamedTuple):
-    """Moments of what was seen so far; each time counts once.
-
-    Attributes:
-      num_times: `[level]`, those with finite values.
-      mean: `[level]`.
-      squares: `[level]` sum over times of the area mean of squared deviations.
-    """
-
-    num_times: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
-
-    @classmethod
-    def of(cls, fields: np.ndarray, area_weights: np.ndarray) -> _Spread:
-        """Moments of float64 `[time, level, lat, lon]`; overwrites `fields`."""
-        num_lat, num_lon = fields.shape[-2:]
-        with np.errstate(invalid='ignore'):  # inf - inf; sorted out below.
-            means = fields.mean(axis=-1) @ area_weights / num_lat
-            fields -= means[..., None, None]
-            squares = np.vecdot(fields, fields) @ area_weights / (num_lat * num_lon)
-        valid = np.isfinite(squares)
-        count = valid.sum(axis=0)
-        means = np.where(valid, means, 0)
-        mean = means.sum(axis=0) / np.maximum(count, 1)
-        between = np.where(valid, (means - mean) ** 2, 0)
-        within = np.where(valid, squares, 0)
-        return cls(count, mean, (within + between).sum(axis=0))
-
-    def merge(self, other: _Spread) -> _Spread:
-        """Moments of both together (Chan, Golub and LeVeque, eq. 2.1)."""
-        count = self.num_times + other.num_times
-        difference = other.mean - self.mean
-        share = other.num_times / np.maximum(count, 1)
-        return _Spread(
-            count,
-            self.mean + difference * share,
-            self.squares + other.squares + difference**2 * self.num_times * share,
-        )
-
-    @property
-    def std(self) -> np.ndarray:
-        """`[level]`, NaN where nothing was counted."""
-        seen = np.where(self.num_times > 0, self.num_times, np.nan)
-        return np.sqrt(self.squares / seen)
-
-
 class _Moments(NamedTuple):
-    state: _Spread
-    tendency: _Spread
+    """Moments of a variable and its tendency, and which times are finite, `[time]`."""
+
+    state: Spread
+    tendency: Spread
+    finite: np.ndarray
 
 
 def _stream(
@@ -215,11 +209,20 @@ def _stream(
     """Runs over `[time, (level,) lat, lon]`, holding one block and the time before."""
     times = field.time.values
     follows = np.concatenate([[False], np.diff(times) == step])
+    finite = np.zeros(times.size, bool)
     shape = (field.sizes.get('level', 1), *field.shape[-2:])
     _LOGGER.info('statistics of %s: %d times', field.name, period.stop - period.start)
     nothing = np.zeros(shape[0])
-    moments = _Moments(*[_Spread(nothing.astype(int), nothing, nothing)] * 2)
-    blocks = _blocks(field, period, max_bytes)
+    state = tendency = Spread(nothing.astype(int), nothing, nothing)
+    blocks = [
+        slice(int(block[0]), int(block[-1]) + 1)
+        for block in time_blocks(
+            field,
+            range(period.start, period.stop),
+            max_bytes=max_bytes,
+            bytes_per_value=8,
+        )
+    ]
     # Row 0 holds the time before the block: none at first.
     buffer = np.full((1 + max(b.stop - b.start for b in blocks), *shape), np.nan)
     for block in blocks:
@@ -229,29 +232,11 @@ def _stream(
             tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
         tendencies[~follows[block]] = np.nan
         buffer[0] = fields[-1]
-        moments = _Moments(
-            moments.state.merge(_Spread.of(fields, area_weights)),
-            moments.tendency.merge(_Spread.of(tendencies, area_weights)),
-        )
-    return moments
-
-
-def _select_levels(field: xarray.DataArray, levels: Sequence[int]) -> xarray.DataArray:
-    """`[time, level, lat, lon]`, or without level for a surface variable; lazy."""
-    # No expand_dims for the latter: it would read the whole field.
-    field = field.sel(level=list(levels)) if levels else field
-    return field.transpose('time', ..., 'latitude', 'longitude')
-
-
-def _blocks(field: xarray.DataArray, period: slice, max_bytes: int) -> list[slice]:
-    """Splits the period into blocks of whole stored chunks, as far as they fit."""
-    fitting = max(1, max_bytes // (8 * int(np.prod(field.shape[1:]))))
-    chunk = field.encoding.get('preferred_chunks', {}).get('time', 1)
-    length = fitting // chunk * chunk or fitting
-    # Bounds are multiples in the store, not in the period: no chunk is read twice.
-    first = period.start - period.start % length
-    bounds = [period.start, *range(first + length, period.stop, length), period.stop]
-    return [slice(*pair) for pair in itertools.pairwise(bounds)]
+        found = Spread.of(fields, area_weights)
+        finite[block] = found.valid.all(axis=1)
+        state = state.merge(found.spread)
+        tendency = tendency.merge(Spread.of(tendencies, area_weights).spread)
+    return _Moments(state, tendency, finite[period])
 
 
 def _check_present(dataset: xarray.Dataset, channels: ChannelIndex) -> None:
@@ -290,6 +275,7 @@ def _provenance(
 ) -> dict[str, Any]:
     now = datetime.datetime.now(datetime.UTC)
     return {
+        MARK: STATISTICS.name,
         'title': 'Statistics of an atmosphere per channel',
         'store': 'in memory' if source is None else str(source),
         'first_time': str(times[0].astype('datetime64[s]')),
@@ -307,8 +293,8 @@ def _to_dataset(
     moments: Sequence[_Moments], channels: ChannelIndex, attributes: dict[str, Any]
 ) -> xarray.Dataset:
     state, tendency = (
-        _Spread(*map(np.concatenate, zip(*spreads, strict=True)))
-        for spreads in zip(*moments, strict=True)
+        Spread(*map(np.concatenate, zip(*spreads, strict=True)))
+        for spreads in zip(*((m.state, m.tendency) for m in moments), strict=True)
     )
     levels = [_NO_LEVEL if c.level is None else c.level for c in channels]
     columns = {
@@ -322,15 +308,21 @@ def _to_dataset(
         {name: ('channel', values) for name, values in columns.items()},
         coords={
             'variable': ('channel', [channel.variable for channel in channels]),
-            'level': ('channel', np.asarray(levels, np.int32), {'units': 'hPa'}),
+            'level': ('channel', _level_axis(levels), {'units': 'hPa'}),
         },
         attrs=attributes,
     )
 
 
+def _level_axis(levels: Sequence[float]) -> np.ndarray:
+    """Integers where all are whole, as most stores have them and version 0.1 wrote."""
+    whole = all(level == int(level) for level in levels)
+    return np.asarray(levels, np.int32 if whole else np.float64)
+
+
 def _channels_of(statistics: xarray.Dataset) -> list[Channel]:
     return [
-        Channel(str(variable), None if level == _NO_LEVEL else int(level))
+        Channel(str(variable), None if level == _NO_LEVEL else as_level(level))
         for variable, level in zip(
             statistics['variable'].values, statistics['level'].values, strict=True
         )
@@ -346,8 +338,8 @@ def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
     # From |a - b|^2 <= 2 |a|^2 + 2 |b|^2, each time being in at most two pairs.
     largest = 2 * np.sqrt(times / np.maximum(pairs, 1)) * std * (1 + 1e-9)
     bad_by_reason = {
-        'finite at no time of the period; leave it out of the config, or repair the '
-        'store': times == 0,
+        'finite everywhere at no time of the period (missing below the ground?); '
+        'leave it out of the config, or fill it in the store': times == 0,
         'of zero standard deviation, or one that is not a number: a constant field '
         'cannot be scaled; leave it out of the config, or repair the '
         'store': ~(std > _CONSTANT * np.abs(mean)),

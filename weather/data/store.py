@@ -1,34 +1,33 @@
-"""Opening an atmosphere: a Zarr store, checked, lazily in canonical order.
+"""Opening atmospheres, forecasts and climatologies: checked, lazy, in canonical order.
 
-A store is a local path or an address (`gs://`, any fsspec protocol), Zarr v2 or v3,
-consolidated or not, dims in any order, either latitude direction, longitudes from 0 or
-from -180, levels in any order. What `open_store` returns is always the same: dims
-(time, level, latitude, longitude), rows from north to south, columns eastward from
-Greenwich, levels ascending, float32, SI. Nothing but coordinates and one sample time of
-each variable is read until values are asked for.
-
-A chunk that the store lacks reads as its fill value: write stores with `fill_value`
-NaN, so that a hole is seen.
+A source is a local path or an address (`gs://`, any fsspec protocol) of a Zarr group,
+v2 or v3, consolidated or not; a netCDF file, a directory, glob pattern or list of them
+that are joined along time; or an `xarray.Dataset`. Dims may be in any order and under
+the names that the Climate Data Store or cfgrib give them, either latitude direction,
+longitudes from 0 or from -180, levels in any order, hPa or Pa. What comes out is always
+the same: see `axes` and `stored_field` for the order, `decoding` for the values.
+Nothing but coordinates and, by `open_store`, one sample time of each variable is read
+until values are asked for.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray
-import zarr
 from xarray.core import indexing
 
 from sphere_ops.grid import LatLonGrid
 from weather.data import checks
-from weather.data.axes import Axes, get_array, open_group, read_axes
-from weather.data.stored_field import DIMS, LazyField, Packing, StoredField
-from weather.data.times import common_timestep
-from weather.variables import VARIABLES
+from weather.data.axes import Axes, expect_grid, order_axes
+from weather.data.parts import Part, open_parts
+from weather.data.stored_field import DIMS, LazyField, StoredField
+from weather.data.times import check_increasing, check_times, common_timestep
+from weather.variables import VARIABLES, as_level
 
 _COORDINATE_ATTRIBUTES = {
     'time': {'standard_name': 'time'},
@@ -36,6 +35,20 @@ _COORDINATE_ATTRIBUTES = {
     'latitude': {'standard_name': 'latitude', 'units': 'degrees_north'},
     'longitude': {'standard_name': 'longitude', 'units': 'degrees_east'},
 }
+_PACKING = (
+    '_FillValue', 'missing_value', 'scale_factor', 'add_offset', '_Unsigned',
+    'valid_min', 'valid_max', 'valid_range', '_ARRAY_DIMENSIONS', 'coordinates',
+    'grid_mapping',
+)  # fmt: skip
+_ATMOSPHERE_DIMS = ('time', 'level', 'latitude', 'longitude')
+_VARIABLE = ('the variable', 'correct config.data.variables')
+_STATIC = (
+    'the static field',
+    'add it to the store, or take it out of config.data.statics if the model shall do '
+    'without',
+)
+
+Source = str | os.PathLike[str] | xarray.Dataset | Sequence[str | os.PathLike[str]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,14 +59,15 @@ class Atmosphere:
       source: path or address.
       dataset: the lazy Dataset that `open_store` returns, statics included.
       fields: the variables, readable without xarray's overhead.
-      levels: levels in hPa of each variable; empty for one without levels.
+      levels: levels in hPa of each variable, floats where they are not whole; empty
+        for one without levels.
       grid: where the fields are sampled.
     """
 
     source: str
     dataset: xarray.Dataset
     fields: Mapping[str, StoredField]
-    levels: Mapping[str, tuple[int, ...]]
+    levels: Mapping[str, tuple[float, ...]]
     grid: LatLonGrid
 
     @property
@@ -63,9 +77,9 @@ class Atmosphere:
 
 
 def open_store(
-    path: str | os.PathLike[str],
+    path: Source,
     *,
-    levels: Mapping[str, Sequence[int]] | None = None,
+    levels: Mapping[str, Sequence[float]] | None = None,
     statics: Sequence[str] = (),
     grid: LatLonGrid | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -73,7 +87,7 @@ def open_store(
     """Opens a store as a lazy Dataset in canonical order, checked.
 
     Args:
-      path: local path or address of a Zarr group.
+      path: path, address, glob pattern, directory, list of these, or a Dataset.
       levels: variables wanted, with their levels in hPa; an empty sequence marks a
         variable without levels. None: every variable the project knows, all levels,
         where a level may be NaN throughout. The `level` axis holds, ascending, every
@@ -87,9 +101,10 @@ def open_store(
       Dataset with dims (time, level, latitude, longitude), float32.
 
     Raises:
-      ValueError: the store is unreadable or not Zarr, lacks a variable or level, lies
-        on another grid, has times that do not fit one step, holds other units, or NaN
-        everywhere in a channel asked for. `StoreNotFoundError` where nothing is there.
+      ValueError: the store is unreadable, holds nothing known, lacks a variable or
+        level, lies on another grid, has times that do not fit one step, units that do
+        not convert, or NaN everywhere in a channel asked for. `StoreNotFoundError`
+        where nothing is there.
     """
     return open_atmosphere(
         path,
@@ -101,9 +116,9 @@ def open_store(
 
 
 def open_atmosphere(
-    path: str | os.PathLike[str],
+    path: Source,
     *,
-    levels: Mapping[str, Sequence[int]] | None = None,
+    levels: Mapping[str, Sequence[float]] | None = None,
     statics: Sequence[str] = (),
     grid: LatLonGrid | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -112,23 +127,70 @@ def open_atmosphere(
 
     Arguments and errors are those of `open_store`.
     """
-    source = os.fspath(path)
-    group = open_group(source, storage_options)
-    axes = read_axes(group, source, grid)
-    check_nan = levels is not None
+    wanted = None
+    if levels is not None:
+        wanted = dict.fromkeys(levels, _VARIABLE) | dict.fromkeys(statics, _STATIC)
+    part = open_parts(path, storage_options, wanted)
+    source = part.address
     if levels is None:
-        levels = _known_levels(group, axes, exclude=statics)
-    wanted = {name: tuple(int(p) for p in of_name) for name, of_name in levels.items()}
-    axes = axes.with_levels(wanted, source)
-    fields = {name: _stored_field(group, name, axes, source) for name in wanted}
-    fixed = {name: _static_field(group, name, axes, source) for name in statics}
+        levels = _known_levels(part, exclude=statics)
+    chosen = {name: tuple(map(as_level, of_name)) for name, of_name in levels.items()}
+    axes = order_axes(part.coordinates, source).with_levels(chosen, source)
+    axes = axes._replace(grid=expect_grid(axes, source, grid))
+    if 'time' in axes.coordinates:
+        check_times(part.coordinates['time'], source)
+    fields = {name: _moving_field(part, name, axes) for name in chosen}
+    fixed = {name: _static_field(part, name, axes) for name in statics}
     for name, field in fields.items():
-        _check_level_axis(field, wanted[name])
-        checks.check_sample(field, wanted[name], axes, check_nan=check_nan)
+        _check_level_axis(field, chosen[name])
+        checks.check_sample(field, chosen[name], axes, check_nan=wanted is not None)
     for field in fixed.values():
         checks.check_sample(field, (), axes, check_nan=True)
-    dataset = _dataset(group, fields, fixed, axes)
-    return Atmosphere(source, dataset, fields, wanted, axes.grid)
+    dataset = _dataset(part, {**fields, **fixed}, axes, without_time=fixed)
+    assert axes.grid is not None
+    return Atmosphere(source, dataset, fields, chosen, axes.grid)
+
+
+def open_dataset(
+    source: Any, *, what: str, storage_options: Mapping[str, Any] | None = None
+) -> xarray.Dataset:
+    """Opens fields of any kind as a lazy Dataset in canonical order.
+
+    Unlike `open_store` this asks for no variables, grid or time step: what two stores
+    share can be compared, on a limited area too.
+
+    Args:
+      source: path, address, glob pattern, directory, list of these, or a Dataset.
+      what: `'forecast'` where `time` is the start, else a name for messages: `'truth'`,
+        `'climatology'`.
+      storage_options: passed on to fsspec for an address.
+
+    Returns:
+      Every variable that holds numbers, float32, dims among `DIMS` in that order; known
+      variables in SI units, unknown ones as they are. `preferred_chunks` stand in the
+      encoding. A member axis of one is kept for forecasts alone.
+
+    Raises:
+      ValueError: unreadable, nothing that is a field, an axis without its coordinate,
+        units that do not convert. `StoreNotFoundError` where nothing is there.
+    """
+    part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
+    axes = order_axes(part.coordinates, part.address)
+    if 'time' in axes.coordinates:
+        times = (axes if what == 'forecast' else part).coordinates['time']
+        check_increasing(times, part.address)
+    elif what == 'truth':
+        raise ValueError(
+            f'expected a time axis in {part.address}, found dims '
+            f'{tuple(part.coordinates)}; a time that is a number is no axis: '
+            "ds.expand_dims('time') makes it one"
+        )
+    one_member = what != 'forecast' and axes.sizes.get('member') == 1
+    dims = [dim for dim in DIMS if not (dim == 'member' and one_member)]
+    fields = {name: _field(part, name, axes, dims) for name in part.variables}
+    dataset = _dataset(part, fields, axes)
+    dataset.set_close(part.close)
+    return dataset
 
 
 def timestep(dataset: xarray.Dataset) -> np.timedelta64:
@@ -140,93 +202,74 @@ def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     return common_timestep(dataset['time'].values)
 
 
-def _dimension_names(array: zarr.Array) -> tuple[str, ...]:
-    """Returns the names of the axes: v3 metadata, or xarray's attribute in v2."""
-    attributes: dict[str, Any] = dict(array.attrs)
-    named = getattr(array.metadata, 'dimension_names', None)
-    return tuple(named or attributes.get('_ARRAY_DIMENSIONS') or ())
-
-
-def _stored_dims(array: zarr.Array, name: str, source: str) -> tuple[str, ...]:
-    dims = _dimension_names(array)
-    if not {'latitude', 'longitude'} <= set(dims) <= set(DIMS):
-        raise ValueError(
-            f'expected {name} with dims latitude, longitude and optionally time and '
-            f'level, found {dims} in {source}; rename its dims or select along others'
-        )
-    return dims
-
-
-def _stored_field(group: zarr.Group, name: str, axes: Axes, source: str) -> StoredField:
-    array = get_array(
-        group, name, source, what='the variable', fix='correct config.data.variables'
-    )
-    dims = _stored_dims(array, name, source)
-    if 'time' not in dims:
-        raise ValueError(
-            f'expected a time axis in {name}, found dims {dims} in {source}; a field '
-            'that never changes belongs to the statics'
-        )
-    return _field(array, name, dims, axes, source)
-
-
-def _static_field(group: zarr.Group, name: str, axes: Axes, source: str) -> StoredField:
-    array = get_array(
-        group,
-        name,
-        source,
-        what='the static field',
-        fix='add it to the store, or take it out of config.data.statics if the model '
-        'shall do without',
-    )
-    dims = _stored_dims(array, name, source)
-    if 'level' in dims:
-        raise ValueError(
-            f'expected the static {name} without levels, found dims {dims} in '
-            f'{source}; select one level'
-        )
-    return _field(array, name, dims, axes, source)
-
-
 def _field(
-    array: zarr.Array, name: str, dims: tuple[str, ...], axes: Axes, source: str
+    part: Part, name: str, axes: Axes, dims: Collection[str] = _ATMOSPHERE_DIMS
 ) -> StoredField:
-    """Joins array and axes; checks the sizes and the units attribute."""
-    expected = tuple(axes.sizes.get(dim) for dim in dims)
-    if array.shape != expected:
+    """Joins a variable and the axes; other axes than `dims` may have one entry."""
+    variable = part.variables[name]
+    sizes = dict(zip(variable.dims, variable.shape, strict=True))
+    foreign = [dim for dim, size in sizes.items() if dim not in dims and size > 1]
+    horizontal = {'latitude', 'longitude'} <= set(sizes)
+    if foreign or not (horizontal or name not in VARIABLES):
         raise ValueError(
-            f'expected {name} with sizes {dict(zip(dims, expected, strict=True))} as '
-            f'the coordinates have, found {array.shape} in {source}; the store was not '
-            'written to its end'
+            f'expected {name} with dims latitude, longitude and optionally '
+            f'{", ".join(dim for dim in dims if dim not in DIMS[-2:])}, found '
+            f'{variable.dims} in {part.address}; rename its dims or select along others'
         )
-    attributes: dict[str, Any] = dict(array.attrs)
-    checks.check_units(name, attributes.get('units'), source)
     return StoredField(
         name=name,
-        source=source,
-        array=array,
-        stored_dims=dims,
-        positions={dim: axes.positions[dim] for dim in dims},
-        times=axes.coordinates.get('time', np.empty(0, 'datetime64[ns]')),
-        packing=Packing.of(array),
+        source=part.address,
+        variable=variable,
+        positions={dim: axes.positions[dim] for dim in dims if dim in axes.positions},
+        times=part.coordinates.get('time', np.empty(0, 'datetime64[ns]')),
     )
+
+
+def _moving_field(part: Part, name: str, axes: Axes) -> StoredField:
+    field = _field(part, name, axes)
+    if 'time' not in field.dims:
+        raise ValueError(
+            f'expected a time axis in {name}, found dims {field.dims} in '
+            f'{field.source}; a field that never changes belongs to the statics, and a '
+            "time that is a number is no axis: ds.expand_dims('time') makes it one"
+        )
+    return field
+
+
+def _static_field(part: Part, name: str, axes: Axes) -> StoredField:
+    if name not in part.variables:
+        what, fix = _STATIC
+        raise ValueError(f'expected {what} {name!r} in {part.address}; {fix}')
+    field = _field(part, name, axes)
+    if 'level' in field.dims:
+        raise ValueError(
+            f'expected the static {name} without levels, found dims {field.dims} in '
+            f'{field.source}; select one level'
+        )
+    return field
 
 
 def _known_levels(
-    group: zarr.Group, axes: Axes, *, exclude: Sequence[str]
-) -> dict[str, tuple[int, ...]]:
+    part: Part, *, exclude: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
     """Every known variable with a time axis, at all levels of the store."""
-    levels: dict[str, tuple[int, ...]] = {}
-    for name in sorted(set(group.array_keys()) & set(VARIABLES) - set(exclude)):
-        array = group[name]
-        dims = _dimension_names(array) if isinstance(array, zarr.Array) else ()
-        if 'time' in dims:
-            vertical = axes.coordinates['level'].tolist() if 'level' in dims else ()
-            levels[name] = tuple(vertical)
+    vertical = np.sort(part.coordinates.get('level', np.empty(0))).tolist()
+    levels = {
+        name: tuple(map(as_level, vertical)) if 'level' in variable.dims else ()
+        for name, variable in part.variables.items()
+        if name in VARIABLES and name not in exclude and 'time' in variable.dims
+    }
+    if not levels:
+        held = (f'{name} {of.dims}' for name, of in part.variables.items())
+        raise ValueError(
+            f'expected variables that the project knows, with a time axis, in '
+            f'{part.address}, found {", ".join(held)}; rename them: known are '
+            f'{", ".join(VARIABLES)}'
+        )
     return levels
 
 
-def _check_level_axis(field: StoredField, levels: Sequence[int]) -> None:
+def _check_level_axis(field: StoredField, levels: Sequence[float]) -> None:
     if bool(levels) != ('level' in field.dims):
         expected = 'a level axis' if levels else 'no level axis'
         raise ValueError(
@@ -236,30 +279,33 @@ def _check_level_axis(field: StoredField, levels: Sequence[int]) -> None:
 
 
 def _dataset(
-    group: zarr.Group,
+    part: Part,
     fields: Mapping[str, StoredField],
-    fixed: Mapping[str, StoredField],
     axes: Axes,
+    without_time: Iterable[str] = (),
 ) -> xarray.Dataset:
     variables = {name: _lazy_variable(field) for name, field in fields.items()}
-    for name, field in fixed.items():
-        variable = _lazy_variable(field)
-        variables[name] = variable.isel(time=0) if 'time' in field.dims else variable
+    for name in without_time:
+        if 'time' in variables[name].dims:
+            variables[name] = variables[name].isel(time=0)
+    used = {dim for variable in variables.values() for dim in variable.dims}
+    attributes = {**_COORDINATE_ATTRIBUTES}
+    if part.time_attributes:
+        attributes['time'] = dict(part.time_attributes)
     coordinates = {
-        dim: (dim, axes.coordinates[dim], _COORDINATE_ATTRIBUTES[dim])
-        for dim in DIMS
-        if dim in axes.coordinates
-        and any(dim in variable.dims for variable in variables.values())
+        dim: (dim, values, attributes.get(dim, {}))
+        for dim, values in axes.coordinates.items()
+        if dim in used
     }
-    attributes = {k: v for k, v in group.attrs.items() if not k.startswith('_')}
-    return xarray.Dataset(variables, coordinates, attributes)
+    return xarray.Dataset(variables, coordinates, dict(part.attributes))
 
 
 def _lazy_variable(field: StoredField) -> xarray.Variable:
-    attributes = {}
+    stored = field.variable.attributes
+    attributes = {k: v for k, v in stored.items() if k not in _PACKING}
     if field.name in VARIABLES:
         known = VARIABLES[field.name]
-        attributes = {
+        attributes |= {
             'units': known.units,
             'standard_name': known.standard_name,
             'long_name': known.long_name,

@@ -1,13 +1,12 @@
-"""One variable of a Zarr store, read in canonical order whatever its order on disk.
+"""One variable of a store, read in canonical order whatever its order on disk.
 
-Canonical: dims (time, level, latitude, longitude), rows from north to south, columns
-eastward from Greenwich, float32, unpacked. The arrays are read with zarr itself; xarray
-only sees them through `LazyField`, so that both share one reader and its errors.
+Canonical: dims in the order of `DIMS`, rows from north to south, columns eastward from
+Greenwich, levels ascending, float32, decoded. xarray only sees it through `LazyField`,
+so that all readers share one reader and its errors.
 """
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
 import itertools
@@ -16,69 +15,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
-import zarr
 from xarray.core import indexing
 
-from weather.data.chunk_files import ChunkFiles
+from weather.data.decoding import AnyVariable
 
-DIMS = ('time', 'level', 'latitude', 'longitude')
+DIMS = (
+    'member',
+    'time',
+    'prediction_timedelta',
+    'hour',
+    'dayofyear',
+    'level',
+    'latitude',
+    'longitude',
+)
 _ENDLESS = 2**62
-
-
-class Packing(NamedTuple):
-    """How stored numbers become SI values: `stored * scale + offset`, NaN if missing.
-
-    Attributes:
-      scale: `scale_factor` of the CF conventions.
-      offset: `add_offset` of the CF conventions.
-      missing: the stored number that stands for a missing value; None for none.
-    """
-
-    scale: float
-    offset: float
-    missing: float | None
-
-    @classmethod
-    def of(cls, array: zarr.Array) -> Packing:
-        """Reads the packing of `array` from its attributes (CF conventions, 8.1)."""
-        attributes: dict[str, Any] = dict(array.attrs)
-        missing = attributes.get('_FillValue', attributes.get('missing_value'))
-        if isinstance(missing, str):
-            # xarray's spelling of a float in Zarr v3: base64 of eight bytes.
-            missing = np.frombuffer(base64.standard_b64decode(missing), '<f8')[0]
-        if missing is None and array.metadata.zarr_format == 2:
-            missing = _version_2_missing(array)
-        return cls(
-            float(attributes.get('scale_factor', 1.0)),
-            float(attributes.get('add_offset', 0.0)),
-            None if missing is None or np.isnan(missing) else float(missing),
-        )
-
-    @property
-    def trivial(self) -> bool:
-        """Whether stored numbers are the values."""
-        return self == (1.0, 0.0, None)
-
-    def unpack(self, stored: np.ndarray) -> np.ndarray:
-        """Returns the values of `stored`; float64 where there is anything to do."""
-        if self.trivial:
-            return stored
-        values = stored * np.float64(self.scale) + self.offset
-        if self.missing is not None:
-            values[stored == np.asarray(self.missing, stored.dtype)] = np.nan
-        return values
-
-
-def _version_2_missing(array: zarr.Array) -> float | None:
-    """In Zarr v2 `fill_value` doubles as the missing value (xarray's convention).
-
-    Except a floating-point 0: that is what zarr writes when nobody chose, and to take
-    it for missing would turn every exact zero (sea points of a land mask) into NaN.
-    """
-    fill = array.metadata.fill_value
-    if fill is None or (np.issubdtype(array.dtype, np.floating) and fill == 0):
-        return None
-    return float(fill)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,25 +39,23 @@ class StoredField:
     Attributes:
       name: name of the variable.
       source: path or address of the store, for messages.
-      array: the stored array.
-      stored_dims: names of the array's axes, in stored order.
-      positions: for every dim, the place on the stored axis of each canonical entry.
-      times: `[time]` datetime64 of the store, for messages.
-      packing: how stored numbers become values.
+      variable: the decoded variable, axes in stored order.
+      positions: for every dim, the place on the stored axis of each canonical entry. An
+        axis that is not among them has one entry and is left out.
+      times: `[time]` datetime64 in stored order, for messages.
     """
 
     name: str
     source: str
-    array: zarr.Array
-    stored_dims: tuple[str, ...]
+    variable: AnyVariable
     positions: Mapping[str, np.ndarray]
     times: np.ndarray
-    packing: Packing
 
-    @property
+    @functools.cached_property
     def dims(self) -> tuple[str, ...]:
         """Names of the axes in canonical order."""
-        return tuple(dim for dim in DIMS if dim in self.stored_dims)
+        stored = self.variable.dims
+        return tuple(d for d in DIMS if d in stored and d in self.positions)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -116,12 +65,8 @@ class StoredField:
     @property
     def chunks(self) -> dict[str, int]:
         """Sizes of the stored chunks by dim, in canonical order."""
-        sizes = dict(zip(self.stored_dims, self.array.chunks, strict=True))
+        sizes = dict(zip(self.variable.dims, self.variable.chunks, strict=True))
         return {dim: sizes[dim] for dim in self.dims}
-
-    @functools.cached_property
-    def _readable(self) -> ChunkFiles | zarr.Array:
-        return ChunkFiles.of(self.array) or self.array
 
     def read_into(self, out: np.ndarray, selection: Mapping[str, np.ndarray]) -> None:
         """Reads into `out`, which may be a view.
@@ -152,8 +97,7 @@ class StoredField:
         if selected is None:
             return self._whole_axes[dim]
         # Rows and columns are not worth a read each.
-        splits = dim in ('time', 'level')
-        chunk = self.chunks[dim] if splits else _ENDLESS
+        chunk = _ENDLESS if dim in DIMS[-2:] else self.chunks[dim]
         return _runs(self.positions[dim][selected], chunk)
 
     @functools.cached_property
@@ -161,37 +105,68 @@ class StoredField:
         everything = {dim: np.arange(self.positions[dim].size) for dim in self.dims}
         return {dim: self._runs(dim, all_of) for dim, all_of in everything.items()}
 
+    @functools.cached_property
+    def _order(self) -> list[int]:
+        """Stored axes in canonical order, those left out last."""
+        stored = self.variable.dims
+        kept = [stored.index(dim) for dim in self.dims]
+        return kept + [axis for axis in range(len(stored)) if axis not in kept]
+
     def _copy_block(self, out: np.ndarray, block: tuple[_Run, ...]) -> None:
         """Reads a box of the stored array and copies what is wanted of it."""
         boxes = dict(zip(self.dims, (run.box for run in block), strict=True))
-        stored = self._fetch(tuple(boxes[dim] for dim in self.stored_dims))
-        order = [self.stored_dims.index(dim) for dim in self.dims]
-        values = self.packing.unpack(stored).transpose(order)
+        one = slice(0, 1)
+        values = self._fetch(tuple(boxes.get(d, one) for d in self.variable.dims))
+        values = values.transpose(self._order)
+        values = values.reshape(values.shape[: len(self.dims)])
         for pieces in itertools.product(*(run.pieces for run in block)):
             target = tuple(piece.target for piece in pieces)
             out[target] = values[tuple(piece.box for piece in pieces)]
 
     def _fetch(self, box: tuple[slice, ...]) -> np.ndarray:
         try:
-            return np.asarray(self._readable[box])
-        # zarr, codecs and file systems raise whatever they like on damaged bytes.
+            values = self.variable.read(box)
+        # Sources, codecs and file systems raise whatever they like on damaged bytes.
         except Exception as error:
             raise ValueError(
-                f'cannot read {self.name}{self._first_unreadable(box)} of '
+                f'cannot read {self.name}{self._first(box, self._is_unreadable)} of '
                 f'{self.source}: {type(error).__name__}: {error}; the chunk is '
                 'truncated or damaged, or the connection broke: copy the chunk again '
                 'from its source'
             ) from error
+        if self.variable.dtype != np.float32 and self._overflows(values):
+            raise ValueError(
+                f'expected finite numbers in {self.name}'
+                f'{self._first(box, self._is_infinite)} of {self.source}, found '
+                f'infinite ones stored as {self.variable.dtype}: they did not fit '
+                '(float16 ends at 65504); write the store again in float32'
+            )
+        return values
 
-    def _first_unreadable(self, box: tuple[slice, ...]) -> str:
-        """Returns `' at TIME'` of the first time in `box` that cannot be read."""
-        if 'time' not in self.stored_dims:
+    @staticmethod
+    def _overflows(values: np.ndarray) -> bool:
+        if values.dtype.kind != 'f':
+            return False
+        with np.errstate(over='ignore'):
+            return bool(np.isinf(values.astype(np.float32, copy=False)).any())
+
+    def _is_infinite(self, box: tuple[slice, ...]) -> bool:
+        return self._overflows(self.variable.read(box))
+
+    def _is_unreadable(self, box: tuple[slice, ...]) -> bool:
+        try:
+            self.variable.read(box)
+        except Exception:
+            return True
+        return False
+
+    def _first(self, box: tuple[slice, ...], is_bad: Any) -> str:
+        """Returns `' at TIME'` of the first time in `box` that is bad."""
+        if 'time' not in self.variable.dims:
             return ''
-        axis = self.stored_dims.index('time')
+        axis = self.variable.dims.index('time')
         for time in range(box[axis].start, box[axis].stop):
-            try:
-                self._readable[box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]]
-            except Exception:
+            if is_bad(box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]):
                 return f' at {self.times[time].astype("datetime64[s]")}'
         return ''
 

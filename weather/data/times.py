@@ -1,8 +1,98 @@
-"""Times of a store: one step throughout, apart from gaps of whole steps."""
+"""Times of a store: decoded to the second, one step throughout apart from gaps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import xarray
+
+_CALENDARS = ('standard', 'gregorian', 'proleptic_gregorian')
+_SECOND = np.timedelta64(1, 's')
+
+
+def decode_times(
+    stored: np.ndarray, attributes: Mapping[str, Any], source: str
+) -> np.ndarray:
+    """Returns times as datetime64[ns], rounded to the second.
+
+    Hours in floating point are a rounding error away from the time that is meant:
+    05:59:59.999999 is 06:00.
+
+    Raises:
+      ValueError: no times, another calendar than ours, or missing times.
+    """
+    calendar = str(attributes.get('calendar', 'standard')).lower()
+    if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'calendar'):
+        calendar = stored.flat[0].calendar
+    if calendar not in _CALENDARS:
+        raise ValueError(
+            f'expected times in the standard calendar, found the calendar {calendar!r} '
+            f'in {source}; convert it with xarray.Dataset.convert_calendar'
+        )
+    times = _decode('time', stored, attributes, source)
+    if times.dtype.kind != 'M':
+        found = {k: attributes[k] for k in ('units', 'calendar') if k in attributes}
+        raise ValueError(
+            'expected times with units such as "hours since 1959-01-01" in the '
+            f'standard calendar, found {found} in {source}; write the store with '
+            'xarray, which encodes times so'
+        )
+    return _to_seconds(times, source)
+
+
+def decode_lead_times(
+    stored: np.ndarray, attributes: Mapping[str, Any], source: str
+) -> np.ndarray:
+    """Returns lead times as timedelta64[ns], rounded to the second."""
+    leads = _decode('prediction_timedelta', stored, attributes, source)
+    if leads.dtype.kind != 'm':
+        raise ValueError(
+            f'{source}: expected prediction_timedelta as timedelta64, got '
+            f'{leads.dtype}; write it with a dtype attribute '
+            '("timedelta64[ns]") and units such as "hours"'
+        )
+    return _to_seconds(leads, source)
+
+
+def _decode(
+    name: str, stored: np.ndarray, attributes: Mapping[str, Any], source: str
+) -> np.ndarray:
+    encoded = xarray.Variable(('x',) * stored.ndim, stored, dict(attributes))
+    try:
+        decoded = xarray.conventions.decode_cf_variable(
+            name, encoded, decode_timedelta=True
+        )
+        return np.asarray(decoded.values)
+    # Units that nobody understands, numbers out of range: xarray raises several kinds.
+    except Exception as error:
+        raise ValueError(f'cannot read {name} in {source}: {error}') from error
+
+
+def _to_seconds(values: np.ndarray, source: str) -> np.ndarray:
+    if np.isnat(values).any():
+        raise ValueError(
+            f'expected a time everywhere on the time axis, found '
+            f'{np.isnat(values).sum()} missing in {source}; the store was not written '
+            'to its end'
+        )
+    kind = values.dtype.kind
+    whole = values.astype(f'{kind}8[s]')
+    rest = values.astype(f'{kind}8[ns]') - whole
+    return (whole + (2 * rest >= _SECOND) * _SECOND).astype(f'{kind}8[ns]')
+
+
+def check_increasing(times: np.ndarray, source: str) -> None:
+    """Refuses times that do not increase, naming the first two that offend."""
+    backward = np.flatnonzero(np.diff(times) <= np.timedelta64(0))
+    if backward.size:
+        first, second = _pair(times, backward[0])
+        problem = 'repeated' if first == second else 'decreasing'
+        raise ValueError(
+            f'expected increasing times, found {problem} times {first}, {second} in '
+            f'{source}; sort the store by time and drop repetitions'
+        )
 
 
 def check_times(times: np.ndarray, source: str) -> None:
@@ -13,15 +103,8 @@ def check_times(times: np.ndarray, source: str) -> None:
     Raises:
       ValueError: naming the first two times that offend.
     """
+    check_increasing(times, source)
     steps = np.diff(times)
-    backward = np.flatnonzero(steps <= np.timedelta64(0))
-    if backward.size:
-        first, second = _pair(times, backward[0])
-        problem = 'repeated' if first == second else 'decreasing'
-        raise ValueError(
-            f'expected increasing times, found {problem} times {first}, {second} in '
-            f'{source}; sort the store by time and drop repetitions'
-        )
     if steps.size < 2:
         return
     step = common_timestep(times)

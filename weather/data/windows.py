@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import xarray
 
+from weather.data.blocks import select_levels, time_blocks
 from weather.data.times import common_timestep
 
 _LOGGER = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class WindowIndex:
 
 
 def invalid_times(
-    dataset: xarray.Dataset, levels: Mapping[str, Sequence[int]]
+    dataset: xarray.Dataset, levels: Mapping[str, Sequence[float]]
 ) -> np.ndarray:
     """Finds the times at which a channel in use is not finite somewhere.
 
@@ -128,31 +129,25 @@ def invalid_times(
       Datetime64 of the invalid times, ascending.
     """
     bad = np.zeros(dataset.sizes['time'], bool)
+    fields = [select_levels(dataset[name], levels[name]) for name in levels]
 
-    def scan(task: tuple[str, slice]) -> tuple[slice, np.ndarray]:
-        name, block = task
-        field = dataset[name].isel(time=block)
-        if levels[name]:
-            field = field.sel(level=list(levels[name]))
-        values = field.transpose('time', ...).values
-        return block, ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    def find(
+        task: tuple[xarray.DataArray, np.ndarray],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        field, block = task
+        values = field[block[0] : block[-1] + 1].values.reshape(block.size, -1)
+        return block, ~np.isfinite(values).all(axis=1)
 
-    tasks = ((n, b) for n in levels for b in _time_blocks(dataset[n], len(levels[n])))
+    tasks = (
+        (field, block)
+        for field in fields
+        for block in time_blocks(field, range(bad.size), max_bytes=_SCAN_BLOCK_BYTES)
+    )
     with concurrent.futures.ThreadPoolExecutor(_SCAN_THREADS) as pool:
         # `map` keeps at most one block per thread in memory: results are flags.
-        for block, found in pool.map(scan, tasks):
+        for block, found in pool.map(find, tasks):
             bad[block] |= found
     return dataset['time'].values[bad]
-
-
-def _time_blocks(field: xarray.DataArray, num_levels: int) -> Iterator[slice]:
-    """Yields slices of time, whole chunks each where they are small enough."""
-    horizontal = field.sizes['latitude'] * field.sizes['longitude']
-    bytes_per_time = 4 * horizontal * max(num_levels, 1)
-    chunk = field.encoding.get('preferred_chunks', {}).get('time', 1)
-    length = max(_SCAN_BLOCK_BYTES // bytes_per_time // chunk, 1) * chunk
-    for start in range(0, field.sizes['time'], length):
-        yield slice(start, start + length)
 
 
 def _all_within(flags: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:

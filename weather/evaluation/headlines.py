@@ -84,11 +84,13 @@ class Headline:
           **positions: by dimension, as in `isel`.
 
         Returns:
-          `[lat, lon]` float64 by component, SI units.
+          `[lat, lon]` float64 by component, SI units; the mean of members.
         """
         fields = {}
         for name in self.components:
             field = dataset[name].sel(level=self.level).isel(positions).compute()
+            if 'member' in field.dims:
+                field = field.mean('member', skipna=False)
             values = field.transpose('latitude', 'longitude').values
             fields[name] = values.astype(np.float64)
         return fields

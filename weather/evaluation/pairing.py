@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.evaluation import sources
-from weather.variables import VARIABLES, did_you_mean
-
-_LOGGER = logging.getLogger(__name__)
+from weather.data.forecasts import is_by_valid_time
+from weather.evaluation import normals, shared, sources
+from weather.evaluation.regions import Region, extent
 
 # Forecasts are read in blocks of lead times of about this size; two exist at a time.
 BLOCK_BYTES = 2**27
 BASELINES = ('persistence', 'climatology')
-Levels = Mapping[str, Sequence[int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +30,12 @@ class Pairing:
       forecasts, truth, climatology: datasets in canonical order on one grid.
       models: names in the order of the result, the forecasts first.
       levels: levels scored of every variable, `(None,)` for a surface variable.
-      starts: `[start]`, positions in the forecasts.
+      not_scored: the reason, by name, of what is not scored.
+      starts: `[start]`, datetime64.
+      rows: `[start, lead]`, positions along `time` of the forecasts.
       leads: `[lead]`, positions in the forecasts.
-      init: `[start]`, positions of the starts in the truth.
+      init: `[start]`, positions of the starts in the truth; -1 where it has none and
+        persistence is not asked for.
       valid: `[start, lead]`, positions of the valid times in the truth.
     """
 
@@ -41,8 +43,10 @@ class Pairing:
     truth: xr.Dataset
     climatology: xr.Dataset | None
     models: tuple[str, ...]
-    levels: dict[str, tuple[int | None, ...]]
+    levels: dict[str, tuple[float | None, ...]]
+    not_scored: dict[str, str]
     starts: np.ndarray
+    rows: np.ndarray
     leads: np.ndarray
     init: np.ndarray
     valid: np.ndarray
@@ -52,42 +56,65 @@ class Pairing:
         """`[lead]`, timedelta64."""
         return self.forecasts.prediction_timedelta.values[self.leads]
 
+    @property
+    def num_starts(self) -> int:
+        """How many starts are compared."""
+        return len(self.rows)
+
+    def units(self, name: str) -> str | None:
+        """Units of a variable's scores: those of the truth."""
+        return self.truth[name].attrs.get('units')
+
     def thinned(self, max_starts: int | None) -> Pairing:
         """The same with at most `max_starts` starts, spread evenly."""
-        if max_starts is None or max_starts >= self.starts.size:
+        if max_starts is None or max_starts >= self.num_starts:
             return self
-        chosen = np.linspace(0, self.starts.size - 1, max_starts).round().astype(int)
+        chosen = np.linspace(0, self.num_starts - 1, max_starts).round().astype(int)
         return dataclasses.replace(
             self,
             starts=self.starts[chosen],
+            rows=self.rows[chosen],
             init=self.init[chosen],
             valid=self.valid[chosen],
         )
 
-    def forecast_fields(self, name: str) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Yields (start, lead, field `[level, lat, lon]`) of one variable, in order."""
-        variable = self.forecasts[name]
-        array = sources.LevelArray(variable, self.levels[name])
-        field_bytes = variable[{'time': 0, 'prediction_timedelta': 0}].nbytes
-        per_read = max(1, BLOCK_BYTES // field_bytes)
-        blocks = [
-            (start, first)
-            for start in range(self.starts.size)
-            for first in range(0, self.leads.size, per_read)
-        ]
-        reads = [
-            functools.partial(
-                array.read,
-                'prediction_timedelta',
-                time=int(self.starts[start]),
-                prediction_timedelta=self.leads[first : first + per_read],
+    def forecast_fields(self, *names: str) -> Iterator[tuple]:
+        """Yields (start, lead, field of each of `names`), in order.
+
+        Fields are `[member, level, lat, lon]`, with one member where the forecasts have
+        no such axis. Variables that are read together have the same levels.
+        """
+        arrays = [
+            sources.LevelArray(
+                self.forecasts[name], self.levels[name], self.units(name)
             )
-            for start, first in blocks
+            for name in names
         ]
+        blocks = list(self._blocks(names))
+        reads = [functools.partial(self._read, arrays, *block) for block in blocks]
         read_ahead = sources.read_ahead(reads)
-        for (start, first), fields in zip(blocks, read_ahead, strict=True):
-            for offset, field in enumerate(fields):
-                yield start, first + offset, field
+        for (start, part), fields in zip(blocks, read_ahead, strict=True):
+            for offset, of_lead in enumerate(zip(*fields, strict=True)):
+                yield start, part.start + offset, *of_lead
+
+    def _blocks(self, names: Sequence[str]) -> Iterator[tuple[int, slice]]:
+        """Starts, and the lead times that are read at once."""
+        of_one_lead = {'time': 0, 'prediction_timedelta': 0}
+        nbytes = sum(self.forecasts[name][of_one_lead].nbytes for name in names)
+        per_read = max(1, BLOCK_BYTES // nbytes)
+        if (self.rows != self.rows[:, :1]).any():
+            per_read = 1  # By valid time: the lead times of a start lie apart.
+        for start in range(self.num_starts):
+            for first in range(0, self.leads.size, per_read):
+                yield start, slice(first, min(first + per_read, self.leads.size))
+
+    def _read(
+        self, arrays: Sequence[sources.LevelArray], start: int, part: slice
+    ) -> list[np.ndarray]:
+        """Fields `[lead, member, level, lat, lon]` of each variable."""
+        time, leads = int(self.rows[start, part.start]), self.leads[part]
+        at = {'time': time, 'prediction_timedelta': leads}
+        return [array.read('prediction_timedelta', 'member', **at) for array in arrays]
 
     def climatology_reader(
         self, name: str, cache: sources.BlockCache
@@ -96,34 +123,42 @@ class Pairing:
 
         `None` where there is no climatology of that variable.
         """
-        if self.climatology is None or name not in self.climatology:
+        if self.climatology is None or self.climatology_lacks(name):
             return None
-        readers = {
-            hour: sources.FieldReader(
-                of_hour, 'dayofyear', levels=self.levels[name], cache=cache
-            )
-            for hour, of_hour in _by_hour(self.climatology[name]).items()
-        }
-        times = pd.DatetimeIndex(self.truth.time.values)
-        days = pd.Index(self.climatology.dayofyear.values)
-        positions = days.get_indexer(times.day_of_year).tolist()
-        hours = [None] * len(times) if None in readers else times.hour.tolist()
+        return normals.reader(
+            self.climatology[name],
+            pd.DatetimeIndex(self.truth.time.values),
+            levels=self.levels[name],
+            cache=cache,
+            wanted_units=self.units(name),
+        )
 
-        def read(valid: int) -> np.ndarray:
-            # `pair` has checked that day and hour are there.
-            return readers[hours[valid]](positions[valid])
-
-        return read
+    def climatology_lacks(self, name: str) -> str | None:
+        """Why a climatology serves a variable not, if so."""
+        if self.climatology is None or name not in self.climatology:
+            return 'not in the climatology'
+        variable = self.climatology[name]
+        if 'dayofyear' not in variable.dims:
+            return 'no axis dayofyear in the climatology'
+        if ('level' in variable.dims) != (self.levels[name] != (None,)):
+            return 'a level axis in only one of truth and climatology'
+        if sources.conversion(variable, self.units(name)) is None:
+            return f'units {variable.attrs["units"]!r} in the climatology'
+        return None
 
     def describe(self) -> dict[str, str | int]:
-        """Grid and starts in words, for the reader of the scores."""
-        times = self.truth.indexes['time'][self.init]
-        return {
+        """Grid, starts and members in words, for the reader of the scores."""
+        starts = np.datetime_as_string(self.starts, 'm').tolist()
+        words: dict[str, str | int] = {
             'grid': describe_grid(self.truth),
-            'num_starts': int(self.starts.size),
-            'first_start': str(times[0]),
-            'last_start': str(times[-1]),
+            'num_starts': self.num_starts,
+            'first_start': starts[0],
+            'last_start': starts[-1],
+            'starts': ' '.join(starts),
         }
+        if 'member' in self.forecasts.dims:
+            words['members'] = self.forecasts.sizes['member']
+        return words
 
 
 def pair(
@@ -131,7 +166,7 @@ def pair(
     truth: xr.Dataset,
     climatology: xr.Dataset | None,
     *,
-    levels: Levels | None,
+    levels: shared.Levels | None,
     lead_times: Sequence[np.timedelta64] | None,
     model: str,
     baselines: Iterable[str] | None,
@@ -159,25 +194,31 @@ def pair(
             f'forecasts cannot be called {model!r}, as a baseline is; choose another '
             '--model_name'
         )
+    selection = shared.select(forecasts, truth, levels)
     leads = _select_leads(forecasts, lead_times)
-    starts, init, valid = _pair_times(forecasts, truth, leads)
+    times = _pair_times(forecasts, truth, leads, 'persistence' in chosen)
     if climatology is not None:
-        check_days(climatology, truth.time.values[np.unique(valid)])
+        normals.check_days(climatology, truth.time.values[np.unique(times.valid)])
     return Pairing(
         forecasts=forecasts,
         truth=truth,
         climatology=climatology,
         models=(model, *chosen),
-        levels=select_levels(forecasts, truth, levels),
-        starts=starts,
-        leads=leads,
-        init=init,
-        valid=valid,
+        levels=selection.levels,
+        not_scored={**selection.not_scored, **times.not_scored},
+        starts=times.starts,
+        rows=times.rows,
+        leads=times.leads,
+        init=times.init,
+        valid=times.valid,
     )
 
 
 def describe_grid(dataset: xr.Dataset) -> str:
-    """The canonical dataset's grid in words, such as `gauss, 32 x 64 (lat x lon)`."""
+    """The canonical dataset's grid in words, such as `gauss, 32 x 64 (lat x lon)`.
+
+    Of a limited area its bounds as well.
+    """
     latitudes, longitudes = dataset.latitude.values, dataset.longitude.values
     try:
         grid = LatLonGrid.from_latitudes_longitudes(latitudes, longitudes)
@@ -185,108 +226,9 @@ def describe_grid(dataset: xr.Dataset) -> str:
     except ValueError:
         # Scores need no quadrature: any rows and columns will do.
         kind = 'rectilinear'
-    return f'{kind}, {latitudes.size} x {longitudes.size} (lat x lon)'
-
-
-def select_levels(
-    forecasts: xr.Dataset, truth: xr.Dataset, levels: Levels | None
-) -> dict[str, tuple[int | None, ...]]:
-    """Levels to score of every variable: those asked for, or all in both sources.
-
-    Raises:
-      ValueError: nothing in common, or something asked for that one of them lacks.
-    """
-    shared = {}
-    for name in sorted(map(str, forecasts.data_vars), key=_rank):
-        dims = set(forecasts[name].dims)
-        if {'time', 'prediction_timedelta', 'latitude', 'longitude'} <= dims:
-            if name in truth and 'time' in truth[name].dims:
-                shared[name] = _shared_levels(forecasts[name], truth[name])
-    shared = {name: of_name for name, of_name in shared.items() if of_name}
-    if not shared:
-        raise ValueError(
-            'forecast and truth have no variable at a common level: '
-            f'{sorted(map(str, forecasts))} and {sorted(map(str, truth))}'
-        )
-    if levels is None:
-        return shared
-    for name, of_name in levels.items():
-        if name not in shared:
-            raise ValueError(
-                f'{name!r} is not in both forecast and truth'
-                f'{did_you_mean(name, shared)}; they share {", ".join(shared)}'
-            )
-        lacking = sorted(set(of_name or (None,)) - set(shared[name]), key=str)
-        if lacking:
-            raise ValueError(
-                f'{name} is not in both forecast and truth at {lacking}; '
-                f'they share its levels {shared[name]}'
-            )
-    return {name: tuple(of_name) or (None,) for name, of_name in levels.items()}
-
-
-def check_days(climatology: xr.Dataset, valid_times: np.ndarray) -> None:
-    """Raises `ValueError` unless `climatology` covers the days and hours wanted."""
-    times = pd.DatetimeIndex(valid_times)
-    days = _days_and_hours(climatology)
-    wanted = pd.MultiIndex.from_arrays(
-        [
-            times.day_of_year,
-            times.hour if 'hour' in climatology.dims else 0 * times.hour,
-        ]
-    )
-    lacking = wanted.difference(days)
-    if len(lacking):
-        raise ValueError(
-            f'the climatology has no data for {len(lacking)} of {len(times)} valid '
-            f'times: days of the year {_runs(lacking.get_level_values(0))} at hours '
-            f'{sorted(set(lacking.get_level_values(1)))} UTC; compute it from a period '
-            'that covers them, or with a wider --window_days'
-        )
-
-
-def _days_and_hours(climatology: xr.Dataset) -> pd.MultiIndex:
-    """Pairs (day of the year, hour) that hold data; hour 0 where there is no hour."""
-    hours = climatology.hour.values if 'hour' in climatology.dims else [0]
-    days = climatology.dayofyear.values
-    # Climatologies of this project say where the window had no sample.
-    sampled = np.ones((len(hours), len(days)), bool)
-    if 'num_samples' in climatology:
-        sampled = climatology.num_samples.transpose('hour', 'dayofyear').values > 0
-    hour, day = np.nonzero(sampled)
-    return pd.MultiIndex.from_arrays([days[day], np.asarray(hours)[hour]])
-
-
-def _runs(days: pd.Index) -> str:
-    """Days as runs: `1 to 3, 7`."""
-    distinct = np.unique(days)
-    runs = np.split(distinct, np.nonzero(np.diff(distinct) > 1)[0] + 1)
-    return ', '.join(
-        f'{run[0]} to {run[-1]}' if run.size > 1 else f'{run[0]}' for run in runs
-    )
-
-
-def _by_hour(variable: xr.DataArray) -> dict[int | None, xr.DataArray]:
-    """Lazy parts of a climatology by hour; `None` for one that serves every hour."""
-    if 'hour' not in variable.dims:
-        return {None: variable}
-    hours = variable.hour.values
-    return {int(hour): variable.isel(hour=i) for i, hour in enumerate(hours)}
-
-
-def _rank(name: str) -> tuple[int, str]:
-    """Order of variables: as the project lists them, then by name."""
-    known = list(VARIABLES)
-    return known.index(name) if name in known else len(known), name
-
-
-def _shared_levels(one: xr.DataArray, other: xr.DataArray) -> tuple[int | None, ...]:
-    """Levels in both, in ascending order; `(None,)` where neither has the axis."""
-    if 'level' not in one.dims and 'level' not in other.dims:
-        return (None,)
-    if 'level' not in one.dims or 'level' not in other.dims:
-        return ()
-    return tuple(int(level) for level in np.intersect1d(one.level, other.level))
+    covered = extent(latitudes, longitudes)
+    bounds = '' if covered == Region() else f', {covered}'
+    return f'{kind}, {latitudes.size} x {longitudes.size} (lat x lon){bounds}'
 
 
 def _select_baselines(
@@ -332,38 +274,91 @@ def _hours(lead_times: np.ndarray) -> list[float]:
     return (lead_times / np.timedelta64(1, 'h')).tolist()
 
 
+class _Times(NamedTuple):
+    """Which start and lead time is compared with which time of the truth.
+
+    Attributes:
+      starts: `[start]`, datetime64.
+      rows: `[start, lead]`, positions in the forecasts.
+      leads: `[lead]`, positions in the forecasts.
+      init: `[start]`, positions in the truth; -1 where it does not hold the start.
+      valid: `[start, lead]`, positions in the truth.
+      not_scored: reasons, by name, of starts and lead times that are left out.
+    """
+
+    starts: np.ndarray
+    rows: np.ndarray
+    leads: np.ndarray
+    init: np.ndarray
+    valid: np.ndarray
+    not_scored: dict[str, str]
+
+
 def _pair_times(
-    forecasts: xr.Dataset, truth: xr.Dataset, leads: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions of the starts, and of starts and valid times in the truth.
+    forecasts: xr.Dataset, truth: xr.Dataset, leads: np.ndarray, needs_initial: bool
+) -> _Times:
+    """Finds starts and valid times in the truth.
 
     A start with a time that the truth lacks is left out at all lead times: every lead
-    time is then a mean over the same starts.
+    time is then a mean over the same starts. Where that leaves no start (6-hourly lead
+    times, 12-hourly truth), lead times go instead, those first that the fewest starts
+    have.
     """
-    init_times = forecasts.indexes['time']
     truth_times = truth.indexes['time']
-    if truth_times.has_duplicates:
-        raise ValueError('the truth holds the same time twice; drop the duplicates')
+    lead_times = pd.TimedeltaIndex(forecasts.prediction_timedelta.values[leads])
+    init_times, rows = _starts(forecasts, lead_times)
     init = truth_times.get_indexer(init_times)
-    lead_times = forecasts.indexes['prediction_timedelta'][leads]
     valid = np.stack(
         [truth_times.get_indexer(init_times + lead) for lead in lead_times], axis=1
     )
-    complete = (init >= 0) & (valid >= 0).all(axis=1)
+    usable = (valid >= 0) & (rows >= 0)
+    if needs_initial:
+        usable &= (init >= 0)[:, None]
+    kept = _leads_in_common(usable)
+    complete = usable[:, kept].all(axis=1)
     span = (
-        f'truth from {truth_times[0]} to {truth_times[-1]}, starts from '
+        f'the truth goes from {truth_times[0]} to {truth_times[-1]}, starts from '
         f'{init_times[0]} to {init_times[-1]} with leads to {lead_times.max()}'
     )
-    if not complete.any():
+    if not kept.size:
         raise ValueError(
-            f'the truth holds the initial and all valid times of no start: {span}; '
-            'give a longer truth or fewer lead times'
+            'the truth holds the initial and valid times of no start at any lead time: '
+            f'{span}; give the truth of that time'
         )
+    not_scored = {
+        f'lead time {lead / np.timedelta64(1, "h"):g} h': 'the truth holds its valid '
+        'time at no start that is scored'
+        for lead in lead_times.delete(kept)
+    }
     if not complete.all():
-        _LOGGER.warning(
-            'scored %d of %d starts: the truth lacks times of the others (%s)',
-            complete.sum(),
-            complete.size,
-            span,
-        )
-    return np.nonzero(complete)[0], init[complete], valid[complete]
+        name = f'{(~complete).sum()} of {complete.size} starts'
+        not_scored[name] = f'times are lacking ({span})'
+    at = np.ix_(complete, kept)
+    starts = init_times.values[complete]
+    return _Times(starts, rows[at], leads[kept], init[complete], valid[at], not_scored)
+
+
+def _starts(
+    forecasts: xr.Dataset, lead_times: pd.TimedeltaIndex
+) -> tuple[pd.DatetimeIndex, np.ndarray]:
+    """Initial times, and the positions `[start, lead]` of their fields; -1: none."""
+    times = pd.DatetimeIndex(forecasts.time.values)
+    if not is_by_valid_time(forecasts):
+        shape = len(lead_times), len(times)
+        return times, np.broadcast_to(np.arange(len(times)), shape).T
+    starts = np.unique(times.values[:, None] - lead_times.values)
+    init_times = pd.DatetimeIndex(starts)
+    of_lead = [times.get_indexer(init_times + lead) for lead in lead_times]
+    return init_times, np.stack(of_lead, axis=1)
+
+
+def _leads_in_common(usable: np.ndarray) -> np.ndarray:
+    """Lead times, of `usable` `[start, lead]`, that at least one start has all of."""
+    if usable.all(axis=1).any():
+        return np.arange(usable.shape[1])
+    complete, kept = np.ones(len(usable), bool), []
+    for lead in np.argsort(-usable.sum(axis=0), kind='stable'):
+        if (complete & usable[:, lead]).any():
+            complete &= usable[:, lead]
+            kept.append(lead)
+    return np.sort(np.array(kept, int))

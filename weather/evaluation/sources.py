@@ -1,92 +1,60 @@
-"""Reading what is compared: forecasts, truth and climatology, brought to one order.
+"""Reading what is compared: forecasts, truth and climatology, field by field.
 
-Any store in the schema of WeatherBench 2 serves, whatever its orientation, order of
-dimensions and chunks. Fields come out `[level, lat, lon]`, north to south and eastward
-from Greenwich; a variable without levels has one.
+Everything comes through the one reader, `weather.data.store.open_dataset`, in canonical
+order and SI units. Fields come out `[level, lat, lon]`; a variable without levels has
+one.
 """
 
 from __future__ import annotations
 
-import collections
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from typing import Any, Literal
 
+import cachetools
 import numpy as np
 import xarray as xr
 
-from weather.data.forecasts import open_forecasts, open_zarr
+from weather.data import units
+from weather.data.forecasts import open_any_forecasts
+from weather.data.store import open_dataset
 
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
-Source = xr.Dataset | str | os.PathLike
+# A path, address, glob pattern, or list of these, or what is open already.
+Source = xr.Dataset | str | os.PathLike | list[str]
 
 
 def resolve(
     source: Source, what: Literal['forecast', 'truth', 'climatology']
 ) -> xr.Dataset:
-    """Returns a source, opened if it is a path, in canonical order."""
-    if isinstance(source, xr.Dataset):
-        return canonical(source, what)
-    opener = open_forecasts if what == 'forecast' else open_store
-    return canonical(opener(source), what)
+    """Returns a source in canonical order; what is compared with has no members.
 
-
-def open_store(
-    path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
-) -> xr.Dataset:
-    """Opens truth or climatology lazily: Zarr or one netCDF file, as they are on disk.
-
-    Unlike `weather.data.store.open_store` this asks for no known variables, grids or
-    units: what two stores share can be scored.
-
-    Args:
-      path: local path or address.
-      storage_options: passed to fsspec for an address.
+    Forecasts by their valid time, which `open_forecasts` refuses, can be compared.
 
     Raises:
-      ValueError: the store is unreadable or not there.
+      ValueError: it cannot be read as what it is meant to be.
     """
-    path = os.fspath(path)
-    if path.endswith('.nc'):
-        return xr.open_dataset(path)
-    return open_zarr(path, storage_options=storage_options)
-
-
-def canonical(dataset: xr.Dataset, what: str) -> xr.Dataset:
-    """Brings the horizontal axes to their order, lazily: north to south, 0 eastward.
-
-    Args:
-      dataset: with the coordinates `latitude` and `longitude`.
-      what: its name in error messages.
-
-    Raises:
-      ValueError: a coordinate is absent, or the latitudes are in no order.
-    """
-    for name in _HORIZONTAL:
-        if name not in dataset.indexes:
-            raise ValueError(
-                f'{what}: expected the dimension coordinates latitude and longitude, '
-                f'got {", ".join(map(str, dataset.indexes))}; rename them'
-            )
-    latitudes = dataset.latitude.values
-    if latitudes[0] < latitudes[-1]:
-        dataset = dataset.isel(latitude=slice(None, None, -1))
-    if not (np.diff(dataset.latitude.values) < 0).all():
+    if what == 'forecast':
+        return open_any_forecasts(source)
+    dataset = open_dataset(source, what=what)
+    if 'member' in dataset.dims:
         raise ValueError(
-            f'{what}: expected latitudes in ascending or descending order, '
-            f'got {latitudes}; sort the store by latitude'
+            f'{what} has {dataset.sizes["member"]} members: expected one; select it '
+            'with isel, or take their mean'
         )
-    # A column a rounding error west of Greenwich stays the first.
-    longitudes = dataset.longitude.values.astype(np.float64)
-    shifted = np.mod(longitudes + COORDINATE_TOLERANCE_DEGREES, 360)
-    order = np.argsort(shifted, kind='stable')
-    dataset = dataset.assign_coords(longitude=shifted - COORDINATE_TOLERANCE_DEGREES)
-    if (order == np.arange(order.size)).all():
-        return dataset
-    return dataset.isel(longitude=order)
+    return dataset
+
+
+def address(source: Source | None) -> str | None:
+    """Where a source comes from, as far as it says so."""
+    if isinstance(source, xr.Dataset):
+        return str(source.encoding.get('source', 'in memory'))
+    if isinstance(source, list):
+        return ', '.join(source)
+    return None if source is None else os.fspath(source)
 
 
 def check_same_grid(
@@ -112,25 +80,11 @@ def check_same_grid(
             )
 
 
-class BlockCache:
+class BlockCache(cachetools.LRUCache):
     """Least recently used blocks of fields, bounded in bytes."""
 
     def __init__(self, max_bytes: int):
-        self._max_bytes = max_bytes
-        self._bytes = 0
-        self._blocks: collections.OrderedDict[Any, np.ndarray] = (
-            collections.OrderedDict()
-        )
-
-    def get(self, key: Any, read: Callable[[], np.ndarray]) -> np.ndarray:
-        """Returns the block called `key`, read at most once while it is kept."""
-        if key not in self._blocks:
-            self._blocks[key] = read()
-            self._bytes += self._blocks[key].nbytes
-            while self._bytes > self._max_bytes and len(self._blocks) > 1:
-                self._bytes -= self._blocks.popitem(last=False)[1].nbytes
-        self._blocks.move_to_end(key)
-        return self._blocks[key]
+        super().__init__(max_bytes, getsizeof=lambda block: block.nbytes)
 
 
 class FieldReader:
@@ -145,8 +99,9 @@ class FieldReader:
         variable: xr.DataArray,
         axis: str,
         *,
-        levels: Sequence[int | None],
+        levels: Sequence[float | None],
         cache: BlockCache,
+        wanted_units: str | None = None,
         max_block_bytes: int = 2**28,
     ):
         """Prepares the reader.
@@ -157,9 +112,10 @@ class FieldReader:
           levels: levels wanted, hPa; a level that the variable lacks reads as NaN;
             `(None,)` for a variable without levels.
           cache: keeps the blocks.
+          wanted_units: as for `LevelArray`.
           max_block_bytes: upper bound of a block, however large the chunks are.
         """
-        self._array = LevelArray(variable, levels)
+        self._array = LevelArray(variable, levels, wanted_units)
         self._axis = axis
         self._cache = cache
         field_bytes = variable[{axis: 0}].size * variable.dtype.itemsize
@@ -169,21 +125,35 @@ class FieldReader:
     def __call__(self, position: int) -> np.ndarray:
         """Returns the field `[level, lat, lon]` at `position` along the axis."""
         block, offset = divmod(position, self._block_size)
-        return self._cache.get((self, block), lambda: self._read(block))[offset]
-
-    def _read(self, block: int) -> np.ndarray:
-        first = block * self._block_size
-        return self._array.read(
-            self._axis, **{self._axis: slice(first, first + self._block_size)}
-        )
+        fields = self._cache.get((self, block))
+        if fields is None:
+            first = block * self._block_size
+            part = slice(first, first + self._block_size)
+            fields = self._array.read(self._axis, **{self._axis: part})
+            # The cache refuses what is larger than all of it.
+            if fields.nbytes <= self._cache.maxsize:
+                self._cache[self, block] = fields
+        return fields[offset]
 
 
 class LevelArray:
     """A lazy variable read as `[..., level, lat, lon]` with the levels asked for."""
 
-    def __init__(self, variable: xr.DataArray, levels: Sequence[int | None]):
-        """Finds the levels; `(None,)` stands for a variable without levels."""
+    def __init__(
+        self,
+        variable: xr.DataArray,
+        levels: Sequence[float | None],
+        wanted_units: str | None = None,
+    ):
+        """Finds the levels.
+
+        Args:
+          variable: dimensions `latitude`, `longitude` and others.
+          levels: hPa; `(None,)` stands for a variable without levels.
+          wanted_units: of what is read; by default those of the variable.
+        """
         self._variable = variable
+        self._conversion = conversion(variable, wanted_units) or units.Conversion()
         self._missing = np.zeros(len(levels), bool)
         self._selection: dict[str, Any] = {}
         if 'level' in variable.dims:
@@ -195,17 +165,31 @@ class LevelArray:
     def read(self, *axes: str, **selection: Any) -> np.ndarray:
         """Reads `[*axes, level, lat, lon]` at `selection`, positions as in `isel`.
 
-        A level that the variable lacks is NaN.
+        An axis that the variable has not got has length 1. A level that it lacks is
+        NaN.
         """
         # Order of axes is settled after reading: a transposed lazy array is read point
         # by point by some backends.
         part = self._variable.isel({**self._selection, **selection}).compute()
-        if 'level' not in part.dims:
-            part = part.expand_dims('level')
-        values = part.transpose(*axes, 'level', *_HORIZONTAL).values
+        order = (*axes, 'level', *_HORIZONTAL)
+        part = part.expand_dims([name for name in order if name not in part.dims])
+        values = part.transpose(*order).values
+        if self._conversion != units.Conversion():
+            values = values * self._conversion.factor + self._conversion.offset
         if self._missing.any():
             values = np.where(self._missing[:, None, None], np.nan, values)
         return values
+
+
+def conversion(variable: xr.DataArray, wanted: str | None) -> units.Conversion | None:
+    """How the units of a variable become others; `None` where they cannot.
+
+    What says no units is taken for what is wanted: nobody knows better.
+    """
+    found = variable.attrs.get('units')
+    if not found or not wanted or found == wanted:
+        return units.Conversion()
+    return units.conversion(str(found), str(wanted))
 
 
 def _as_slice(positions: np.ndarray) -> np.ndarray | slice:

@@ -8,7 +8,7 @@ zonal wavenumber, as WeatherBench 2 defines it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -18,9 +18,9 @@ import xarray as xr
 from sphere_ops.grid import LatLonGrid
 from sphere_ops.operators import power_spectrum
 from sphere_ops.transform import SpinTransform
-from weather.evaluation import pairing, sources
-from weather.evaluation.evaluate import HEADLINE, NO_LEVEL, WIND_VECTORS
-from weather.variables import VARIABLES, WIND_PAIRS
+from weather.evaluation import pairing, shared, sources
+from weather.evaluation.evaluate import HEADLINE, NO_LEVEL
+from weather.variables import VARIABLES, wind_pairs
 
 # Mean of the polar and the equatorial radius: the sphere of WeatherBench 2
 # (`schema.EARTH_RADIUS_M`).
@@ -31,7 +31,7 @@ def power_spectra(
     forecasts: sources.Source,
     truth: sources.Source,
     *,
-    levels: pairing.Levels | None = None,
+    levels: shared.Levels | None = None,
     lead_times: Sequence[np.timedelta64] | None = None,
     max_starts: int | None = None,
 ) -> xr.Dataset:
@@ -160,7 +160,7 @@ class _Quantity(NamedTuple):
     units: str
 
     def spectrum(self, transform: SpinTransform, *fields: np.ndarray) -> np.ndarray:
-        """`[level, lat, lon]` of every component to `[level, degree]`."""
+        """`[..., lat, lon]` of every component to `[..., degree]`."""
         if len(fields) == 2:
             return kinetic_energy_spectrum(transform, *fields)
         return variance_spectrum(transform, *fields)
@@ -168,10 +168,10 @@ class _Quantity(NamedTuple):
 
 def _quantities(plan: pairing.Pairing) -> list[_Quantity]:
     found, used = [], set()
-    for vector, pair in zip(WIND_VECTORS, WIND_PAIRS, strict=True):
+    for *pair, vector in wind_pairs():
         used |= set(pair)
         if plan.levels.get(pair[0], ()) == plan.levels.get(pair[1]):
-            found.append(_Quantity(vector, pair, 'm2 s-2'))
+            found.append(_Quantity(vector, tuple(pair), 'm2 s-2'))
     scalars = [name for name in plan.levels if name not in used]
     found = [_Quantity(name, (name,), _squared_units(name)) for name in scalars] + found
     if not found:
@@ -186,17 +186,17 @@ def _squared_units(name: str) -> str:
     return f'({VARIABLES[name].units})2' if name in VARIABLES else ''
 
 
-def _shared_headline(forecasts: xr.Dataset, truth: xr.Dataset) -> pairing.Levels:
+def _shared_headline(forecasts: xr.Dataset, truth: xr.Dataset) -> shared.Levels:
     """What both hold of the headline; `ValueError` if that is nothing."""
-    shared = pairing.select_levels(forecasts, truth, None)
+    found = shared.select(forecasts, truth).levels
     common = {
-        name: tuple(level for level in of_name if level in shared.get(name, ()))
+        name: tuple(level for level in of_name if level in found.get(name, ()))
         for name, of_name in HEADLINE.items()
     }
     common = {name: of_name for name, of_name in common.items() if of_name}
     if not common:
         raise ValueError(
-            f'forecast and truth share nothing of {HEADLINE}, but {shared}; say which '
+            f'forecast and truth share nothing of {HEADLINE}, but {found}; say which '
             'levels'
         )
     return common
@@ -215,8 +215,9 @@ def _spectra(
     of_truth: dict[int, np.ndarray] = {}
     shape = (len(levels), plan.leads.size, transform.max_degree)
     forecast, truth = np.zeros(shape), np.zeros(shape)
-    for start, lead, *fields in _fields(plan, quantity):
-        forecast[:, lead] += quantity.spectrum(transform, *fields)
+    for start, lead, *fields in plan.forecast_fields(*quantity.components):
+        # The mean of the members' spectra: the spectrum of their mean is damped.
+        forecast[:, lead] += quantity.spectrum(transform, *fields).mean(axis=0)
         valid = int(plan.valid[start, lead])
         if valid not in of_truth:
             of_truth[valid] = quantity.spectrum(transform, *(r(valid) for r in readers))
@@ -224,8 +225,8 @@ def _spectra(
     dims = ('level', 'lead_time', 'degree')
     return xr.Dataset(
         {
-            'forecast': (dims, forecast / plan.starts.size),
-            'truth': (dims, truth / plan.starts.size),
+            'forecast': (dims, forecast / plan.num_starts),
+            'truth': (dims, truth / plan.num_starts),
         },
         coords={
             'variable': quantity.name,
@@ -235,13 +236,6 @@ def _spectra(
             'degree': np.arange(1, transform.max_degree + 1),
         },
     )
-
-
-def _fields(plan: pairing.Pairing, quantity: _Quantity) -> Iterator[tuple]:
-    """Yields (start, lead, field of each component)."""
-    each = [plan.forecast_fields(name) for name in quantity.components]
-    for together in zip(*each, strict=True):
-        yield *together[0][:2], *(field for _, _, field in together)
 
 
 def _assemble(plan: pairing.Pairing, spectra: list[xr.Dataset]) -> xr.Dataset:

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from weather.evaluation.evaluate import COLUMNS
+from weather.evaluation import score_file
 from weather.evaluation.headlines import Display, Headline
 
 BASELINES = ('persistence', 'climatology')
 # Scores of one day, three and five are what forecasters compare.
 USUAL_LEADS = (24, 72, 120)
-
-
-def read_scores(path: str | os.PathLike) -> pd.DataFrame:
-    """Reads a table of scores.
-
-    Raises:
-      FileNotFoundError: there is none.
-      ValueError: other columns.
-    """
-    if not pathlib.Path(path).exists():
-        raise FileNotFoundError(
-            f'expected scores at {path}, found nothing; run scripts/evaluate.py first'
-        )
-    table = pd.read_csv(path, dtype={'level': 'Int64'})
-    if set(table.columns) != set(COLUMNS):
-        raise ValueError(
-            f'{path}: expected the columns {COLUMNS}, got {tuple(table.columns)}'
-        )
-    return table
+read_scores = score_file.read_scores
 
 
 def choose_leads(lead_hours: Sequence[float], wanted: Sequence[float]) -> list[float]:
@@ -59,7 +39,7 @@ class Summary:
         """Sorts the table.
 
         Args:
-          table: columns `weather.evaluation.evaluate.COLUMNS`.
+          table: columns `score_file.COLUMNS`.
 
         Raises:
           ValueError: it holds no model but baselines.
@@ -72,7 +52,8 @@ class Summary:
         self.regions = list(dict.fromkeys(table.region))
         self.lead_hours = sorted(set(table.lead_time_hours))
         # Surface variables have no level; -1 can be looked up, a missing value cannot.
-        keyed = table.assign(level=table.level.fillna(-1).astype(int))
+        level = table.level.fillna(score_file.NO_LEVEL).astype(float)
+        keyed = table.assign(level=level)
         keys = ['metric', 'variable', 'level', 'region', 'model', 'lead_time_hours']
         self._values = keyed.set_index(keys).value.sort_index()
 
@@ -83,14 +64,14 @@ class Summary:
 
     @property
     def region(self) -> str:
-        """The globe, or the first region where the globe was not scored."""
+        """The globe, or the first region where it was not scored: `area`, if any."""
         return 'global' if 'global' in self.regions else self.regions[0]
 
     def curves(
         self,
         metric: str,
         variable: str,
-        level: int,
+        level: float,
         *,
         region: str | None = None,
         display: Display | None = None,
@@ -98,7 +79,7 @@ class Summary:
         """Scores by lead time in hours (rows) and model (columns); empty if none.
 
         Args:
-          metric: `rmse`, `acc`, `bias` or `mae`.
+          metric: name among `metrics.METRICS`.
           variable: as in the table.
           level: hPa.
           region: by default `self.region`.

@@ -18,8 +18,8 @@ import numpy as np
 import xarray
 from tqdm import tqdm
 
-from weather.data.axes import StoreNotFoundError
 from weather.data.forcings import clock
+from weather.data.sources import StoreNotFoundError
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import invalid_times
 from weather.forecasting.export import (

@@ -48,9 +48,12 @@ def lead_losses(
     Returns:
       `[step]`: 1 is the error of persistence after one step.
     """
+    # In units of what changes in a step: humidity and wind, slow and fast fields count
+    # alike, and the loss of persistence is one.
     squared = jnp.square((predicted - target) / tendency_scale)
     area = jnp.asarray(grid.area_weights, squared.dtype)
     per_channel = jnp.einsum('sbyxc,y->sc', squared, area)
+    # Area weights have mean one, and so have those of channels: a plain mean is left.
     num_points = squared.shape[1] * grid.num_lat * grid.num_lon
     return (per_channel @ jnp.asarray(weights, squared.dtype)) / (
         num_points * len(weights)

@@ -31,6 +31,8 @@ def rollout(
         following, diagnostics = step(state, forcing)
         return following, (following, diagnostics)
 
+    # Inside a scan nothing outside of a step can be merged with what is computed anew,
+    # so the barrier against that (`prevent_cse`) would only cost time.
     if rematerialise:
         body = jax.checkpoint(body, prevent_cse=False)
     _, trajectory = jax.lax.scan(body, state, forcings)

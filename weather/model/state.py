@@ -41,6 +41,7 @@ def stack_fields(fields: Mapping[str, jax.Array], channels: ChannelIndex) -> jax
     Returns:
       States `[..., lat, lon, channel]`.
     """
+    # Levels side by side first, one transpose of all at the end.
     stacked = jnp.concatenate([fields[name] for name in channels.variables], axis=-3)
     return jnp.moveaxis(stacked, -3, -1)
 
@@ -63,6 +64,7 @@ def from_spin_fields(fields: SpinFields, channels: ChannelIndex) -> jax.Array:
         parts += [fields[1].real, fields[1].imag]
         order += [pair[0] for pair in channels.winds]
         order += [pair[1] for pair in channels.winds]
+    # Scalars and winds lie apart, and are put back in the order of the index.
     position = {channel: i for i, channel in enumerate(order)}
     joined = jnp.concatenate(parts, axis=-1)
     return select(joined, [position[channel] for channel in range(len(channels))])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,16 +14,11 @@ import numpy as np
 
 from learning import provenance
 from learning.checkpoint import Checkpoints
-from learning.files import replacing
 from weather.data.forcings import clock
 from weather.data.loader import GIGABYTE, Batch, Loader
-from weather.data.statistics import (
-    compute_statistics,
-    load_statistics,
-    save_statistics,
-)
+from weather.data.preparation import Preparation, prepare_run
 from weather.data.store import Atmosphere, open_atmosphere
-from weather.data.windows import WindowIndex, invalid_times
+from weather.data.windows import WindowIndex
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
 from weather.model.loss import channel_weights
@@ -67,9 +61,10 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
     files.claim(setup)
-    loaders = make_loaders(setup, atmosphere, files)
+    prepared = prepare_run(setup, atmosphere, files)
+    loaders = make_loaders(setup, atmosphere, prepared)
     timestep = loaders.training.windows.timestep
-    model = make_model(setup, atmosphere, files)
+    model = make_model(setup, atmosphere, prepared)
     print(_banner(setup, model, loaders, timestep), flush=True)
 
     with Checkpoints(files.checkpoints, keep=setup.training.keep_checkpoints) as saved:
@@ -116,10 +111,12 @@ def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:
             windows.starts(num_steps)
 
 
-def make_loaders(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> Loaders:
+def make_loaders(
+    setup: Experiment, atmosphere: Atmosphere, prepared: Preparation
+) -> Loaders:
     """Builds the loaders of both periods, without windows that touch a NaN."""
     data, training = setup.data, setup.training
-    invalid = _invalid_times(setup, atmosphere, files)
+    invalid = prepared.invalid_times
 
     def loader(period: tuple[str, str], seed: int, cache_gb: float) -> Loader:
         return Loader(
@@ -129,6 +126,7 @@ def make_loaders(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> L
             seed=seed,
             cache_bytes=int(cache_gb * GIGABYTE),
             prefetch_bytes=int(data.prefetch_gb * GIGABYTE),
+            num_threads=data.num_threads,
         )
 
     # Validation batches are the same in every run, whatever its seed.
@@ -138,53 +136,12 @@ def make_loaders(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> L
     )
 
 
-def _invalid_times(
-    setup: Experiment, atmosphere: Atmosphere, files: Workdir
-) -> np.ndarray:
-    """Times with NaN in either period: scanned once per run, which reads them all."""
-    if not files.invalid_times.exists():
-        print('looking for missing values', flush=True)
-        found = [
-            invalid_times(
-                atmosphere.dataset.sel(time=slice(*period)), setup.data.channels.levels
-            )
-            for period in (setup.data.train, setup.data.validation)
-        ]
-        texts = [str(time) for time in np.unique(np.concatenate(found))]
-        with replacing(files.invalid_times) as temporary:
-            temporary.write_text(json.dumps(texts))
-    return np.array(json.loads(files.invalid_times.read_text()), 'datetime64[ns]')
-
-
-def make_model(setup: Experiment, atmosphere: Atmosphere, files: Workdir) -> Forecaster:
-    """Builds the model; computes and saves the statistics where they are missing."""
-    channels = setup.data.channels
-    if not files.statistics.exists():
-        print(f'computing statistics into {files.statistics}', flush=True)
-        start, end = setup.data.train
-        statistics = compute_statistics(
-            atmosphere.dataset, channels, start=start, end=end, source=atmosphere.source
-        )
-        save_statistics(statistics, files.statistics)
-    statistics = load_statistics(files.statistics, channels)
-    _check_statistics(statistics.attrs, setup, files)
+def make_model(
+    setup: Experiment, atmosphere: Atmosphere, prepared: Preparation
+) -> Forecaster:
+    """Builds the model, scaled by the statistics of its training period."""
     stored = {name: atmosphere.dataset[name].values for name in setup.data.statics}
-    return Forecaster.from_data(setup, statistics, stored)
-
-
-def _check_statistics(
-    attributes: Mapping[str, Any], setup: Experiment, files: Workdir
-) -> None:
-    """Refuses statistics of another store or of times outside the training period."""
-    first, last = setup.data.train
-    found = tuple(attributes[name] for name in ('store', 'first_time', 'last_time'))
-    inside = first <= found[1] and found[2][: len(last)] <= last
-    if found[0] != setup.data.store or not inside:
-        raise ValueError(
-            f'expected statistics of {setup.data.store} from {first} to {last}, found '
-            f'those of {found[0]} from {found[1]} to {found[2]} in {files.statistics}; '
-            'delete that file to compute them again'
-        )
+    return Forecaster.from_data(setup, prepared.statistics, stored)
 
 
 def _loop(

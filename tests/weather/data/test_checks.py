@@ -12,34 +12,6 @@ TABLE = dict(rel=2e-3)
 REAL_ATMOSPHERE = dict(rel=0.1)
 
 
-@pytest.mark.parametrize(
-    'spelling',
-    [
-        'm2 s-2',
-        'm**2 s**-2',
-        'm^2 s^-2',
-        'm2/s2',
-        'm^2/s^2',
-        'm2.s-2',
-        'J kg-1',
-        'J/kg',
-    ],
-)
-def test_spellings_of_one_unit_are_equal(spelling):
-    assert checks.parse_units(spelling) == {'m': 2, 's': -2}
-
-
-@pytest.mark.parametrize('spelling', ['1', 'kg kg-1', 'kg/kg', 'kg kg**-1', '(0 - 1)'])
-def test_fractions_have_no_unit(spelling):
-    assert checks.parse_units(spelling) == {}
-
-
-@pytest.mark.parametrize('spelling', ['g kg-1', 'g/kg', '%', 'degC', 'hPa s-1', '2 m'])
-def test_other_units_differ_from_every_variable_s(spelling):
-    known = [checks.parse_units(variable.units) for variable in VARIABLES.values()]
-    assert checks.parse_units(spelling) not in known
-
-
 def test_units_of_every_variable_are_understood():
     for variable in VARIABLES.values():
         checks.check_units(variable.name, variable.units, 'a store')

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from learning.files import OutputError
 from weather.data import climatology
-from weather.data.forecasts import open_zarr
 
 # Sums in float64, results rounded to float32.
 FLOAT32 = dict(rtol=1e-6, atol=0)
@@ -46,6 +46,19 @@ def years():
     return atmosphere(pd.date_range('2019-01-01', '2020-12-31T12', freq='12h'))
 
 
+@pytest.fixture
+def computed(tmp_path):
+    """The climatology of a Dataset, written and read again."""
+    numbers = itertools.count()
+
+    def compute(dataset, **options):
+        path = tmp_path / 'computed' / f'{next(numbers)}.zarr'
+        climatology.write_climatology(dataset, path, **options)
+        return xr.open_zarr(path, chunks=None).load()
+
+    return compute
+
+
 def explicit(field, hour, day, window_days):
     """Weighted mean and spread of one day, sample by sample."""
     half = window_days // 2
@@ -67,8 +80,10 @@ def explicit(field, hour, day, window_days):
 
 
 @pytest.mark.parametrize('window_days', [61, 21])
-def test_climatology_is_the_triangular_mean_around_the_day(years, window_days):
-    found = climatology.compute_climatology(years, window_days=window_days)
+def test_climatology_is_the_triangular_mean_around_the_day(
+    years, window_days, computed
+):
+    found = computed(years, window_days=window_days)
     for hour, day in itertools.product([0, 12], [1, 30, 31, 59, 60, 200, 365, 366]):
         at = dict(hour=hour, dayofyear=day)
         for name in ('temperature', '2m_temperature'):
@@ -78,12 +93,12 @@ def test_climatology_is_the_triangular_mean_around_the_day(years, window_days):
             assert found.num_samples.sel(at) == number
 
 
-def test_recipe_gives_the_numbers_worked_out_by_hand():
+def test_recipe_gives_the_numbers_worked_out_by_hand(computed):
     # Three days, window 5: weights 1 and 1/2 at distances 0 and 1, 0 at 2.
     dataset = atmosphere(pd.date_range('2001-01-01', periods=3, freq='D'))
     values = np.array([2.0, 4.0, 9.0], np.float32)
     dataset['2m_temperature'][:] = values[:, None, None]
-    found = climatology.compute_climatology(dataset, window_days=5)
+    found = computed(dataset, window_days=5)
     mean = found['2m_temperature'].isel(hour=0, latitude=0, longitude=0)
     expected = {366: 2, 1: (2 + 2) / 1.5, 2: (1 + 4 + 4.5) / 2, 3: (2 + 9) / 1.5, 4: 9}
     for day, value in expected.items():
@@ -99,9 +114,9 @@ def test_recipe_gives_the_numbers_worked_out_by_hand():
     assert (number.sel(dayofyear=slice(5, 365)) == 0).all()
 
 
-def test_day_366_of_common_years_is_day_365():
+def test_day_366_of_common_years_is_day_365(computed):
     dataset = atmosphere(pd.date_range('2001-12-25', '2001-12-31', freq='D'))
-    found = climatology.compute_climatology(dataset, window_days=3)
+    found = computed(dataset, window_days=3)
     last = dataset.temperature.isel(time=-1)
     for day in (365, 366):
         np.testing.assert_array_equal(
@@ -124,32 +139,28 @@ def test_windows_are_odd_and_shorter_than_the_year(window_days):
         climatology.window_weights(window_days)
 
 
-def test_period_includes_both_dates(years):
-    found = climatology.compute_climatology(years, start='2019-03-01', end='2019-05-31')
-    expected = climatology.compute_climatology(
-        years.sel(time=slice('2019-03-01', '2019-05-31T12'))
-    )
+def test_period_includes_both_dates(years, computed):
+    found = computed(years, start='2019-03-01', end='2019-05-31')
+    expected = computed(years.sel(time=slice('2019-03-01', '2019-05-31T12')))
     xr.testing.assert_identical(found, expected)
     assert found.attrs['first_time'] == '2019-03-01 00:00:00'
     assert found.attrs['last_time'] == '2019-05-31 12:00:00'
     assert found.attrs['num_times'] == 2 * 92
 
 
-def test_missing_values_leave_the_others_of_their_point(years):
+def test_missing_values_leave_the_others_of_their_point(years, computed):
     holed = years.copy(deep=True)
     holed.temperature[400:, 0, 1, 1] = np.nan
     holed.temperature[:, 1, 2, 0] = np.nan
-    found = climatology.compute_climatology(holed, window_days=21)
-    part = climatology.compute_climatology(
-        years.isel(time=slice(0, 400)), window_days=21
-    )
+    found = computed(holed, window_days=21)
+    part = computed(years.isel(time=slice(0, 400)), window_days=21)
     at = dict(level=0, latitude=1, longitude=1)
     for name in ('temperature', 'temperature_std'):
         np.testing.assert_allclose(
             found[name].isel(at), part[name].isel(at), **FLOAT32_STD
         )
         assert found[name].isel(level=1, latitude=2, longitude=0).isnull().all()
-    whole = climatology.compute_climatology(years, window_days=21)
+    whole = computed(years, window_days=21)
     at = dict(level=1, latitude=0)
     xr.testing.assert_allclose(
         found.temperature.isel(at), whole.temperature.isel(at), **FLOAT32
@@ -162,14 +173,16 @@ def store(dataset, path, time_chunk):
         for name in ('temperature', '2m_temperature')
     }
     dataset.to_zarr(path, zarr_format=2, encoding=encoding)
-    return open_zarr(str(path))
+    return xr.open_zarr(path, chunks=None)
 
 
 @pytest.mark.parametrize('time_chunk', [1, 7, 50])
 @pytest.mark.parametrize('max_bytes', [1, 2**31])
-def test_store_read_in_blocks_gives_the_same(tmp_path, years, time_chunk, max_bytes):
+def test_store_read_in_blocks_gives_the_same(
+    tmp_path, years, computed, time_chunk, max_bytes
+):
     month = years.isel(time=slice(0, 60))
-    expected = climatology.compute_climatology(month, start='2019-01-05')
+    expected = computed(month, start='2019-01-05')
     path = tmp_path / 'climatology.zarr'
     climatology.write_climatology(
         store(month, tmp_path / 'store.zarr', time_chunk),
@@ -177,11 +190,12 @@ def test_store_read_in_blocks_gives_the_same(tmp_path, years, time_chunk, max_by
         start='2019-01-05',
         max_bytes=max_bytes,
     )
-    written = open_zarr(str(path))
+    written = xr.open_zarr(path, chunks=None)
     xr.testing.assert_equal(written, expected)
     assert written.attrs == expected.attrs
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         'climatology.zarr',
+        'computed',
         'store.zarr',
     ]
 
@@ -210,24 +224,104 @@ def test_store_has_the_schema_of_weatherbench2(tmp_path, years):
 def test_failure_leaves_what_was_there(tmp_path, years, monkeypatch):
     path = tmp_path / 'climatology.zarr'
     climatology.write_climatology(years.isel(time=slice(0, 9)), path)
-    before = open_zarr(str(path)).load()
+    before = xr.open_zarr(path, chunks=None).load()
 
     def fail(*_, **__):
         raise OSError('disk full')
 
     monkeypatch.setattr(climatology.zarr, 'consolidate_metadata', fail)
     with pytest.raises(OSError, match='disk full'):
-        climatology.write_climatology(years, path)
-    xr.testing.assert_identical(open_zarr(str(path)).load(), before)
+        climatology.write_climatology(years, path, overwrite=True)
+    xr.testing.assert_identical(xr.open_zarr(path, chunks=None).load(), before)
     assert [p.name for p in tmp_path.iterdir()] == ['climatology.zarr']
 
 
-def test_period_without_times_is_an_error(years):
+def test_period_without_times_is_an_error(years, computed):
     with pytest.raises(ValueError, match='no times from 2030 to None .* 2019-01-01'):
-        climatology.compute_climatology(years, start='2030')
+        computed(years, start='2030')
 
 
-def test_times_between_hours_are_an_error():
+def test_times_between_hours_are_an_error(computed):
     times = pd.date_range('2001-01-01T00:30', periods=3, freq='D')
     with pytest.raises(ValueError, match='times on the hour, got 2001-01-01 00:30'):
-        climatology.compute_climatology(atmosphere(times))
+        computed(atmosphere(times))
+
+
+@pytest.fixture
+def downloads(tmp_path):
+    """A folder with a store, its notes, and another file."""
+    folder = tmp_path / 'downloads'
+    atmosphere(pd.date_range('2001-01-01', periods=4)).to_zarr(
+        folder / 'era5.zarr', zarr_format=2
+    )
+    (folder / 'notes.txt').write_text('do not lose me')
+    return folder
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob('*') if p.is_file()}
+
+
+@pytest.mark.parametrize('overwrite', [False, True])
+@pytest.mark.parametrize(
+    'output, message',
+    [
+        ('', 'holds .*era5.zarr, which is read'),
+        ('era5.zarr', 'is what is read'),
+        ('era5.zarr/climatology', 'lies inside of the store'),
+        ('notes.txt', 'found another file, which stays as it is'),
+    ],
+)
+def test_what_is_not_a_climatology_of_ours_stays(downloads, output, message, overwrite):
+    before, source = contents(downloads), downloads / 'era5.zarr'
+    with pytest.raises(OutputError, match=message):
+        climatology.write_climatology(
+            xr.open_zarr(source, chunks=None),
+            downloads / output,
+            source=str(source),
+            overwrite=overwrite,
+        )
+    assert contents(downloads) == before
+
+
+def test_a_climatology_is_replaced_when_asked_for(downloads):
+    source, path = downloads / 'era5.zarr', downloads / 'climatology.zarr'
+    dataset = xr.open_zarr(source, chunks=None)
+    climatology.write_climatology(dataset, path, window_days=5)
+    with pytest.raises(OutputError, match='say --overwrite to replace it'):
+        climatology.write_climatology(dataset, path, window_days=7)
+    assert xr.open_zarr(path).attrs['window_days'] == 5
+    climatology.write_climatology(dataset, path, window_days=7, overwrite=True)
+    assert xr.open_zarr(path).attrs['window_days'] == 7
+
+
+def test_at_an_address_nothing_is_replaced():
+    dataset = atmosphere(pd.date_range('2001-01-01', periods=4))
+    address = 'memory://test_at_an_address/climatology.zarr'
+    climatology.write_climatology(dataset, address)
+    written = xr.open_zarr(address, consolidated=True).load()
+    assert written['2m_temperature'].sizes['dayofyear'] == 366
+    with pytest.raises(OutputError, match='expected nothing at memory://'):
+        climatology.write_climatology(2 * dataset, address, overwrite=True)
+    xr.testing.assert_identical(xr.open_zarr(address).load(), written)
+
+
+def test_variables_that_are_left_out_are_named_with_the_reason():
+    dataset = atmosphere(pd.date_range('2001-01-01', periods=4))
+    dataset['total_precipitation_6hr'] = dataset['2m_temperature'] * 0
+    dataset['member_wind'] = dataset['2m_temperature'].expand_dims(number=2)
+    said = climatology.summary(dataset)
+    assert 'variables: temperature, 2m_temperature, total_precipitation_6hr;' in said
+    assert 'left out: land_sea_mask (no time axis), member_wind (other dims)' in said
+
+
+@pytest.mark.parametrize(
+    'names, message',
+    [({}, 'found land_sea_mask;'), ({'temperature': 't'}, 'found t, land_sea_mask;')],
+)
+def test_a_store_of_nothing_that_is_known_is_refused(tmp_path, names, message):
+    dataset = atmosphere(pd.date_range('2001-01-01', periods=4))
+    dataset = dataset[[*names, 'land_sea_mask']].rename(names)
+    with pytest.raises(ValueError, match=f'with a time axis, {message} rename them'):
+        climatology.write_climatology(dataset, tmp_path / 'c.zarr')
+    assert not (tmp_path / 'c.zarr').exists()

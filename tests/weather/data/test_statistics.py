@@ -354,6 +354,27 @@ def test_tendency_never_exceeds_what_the_spread_allows():
     np.testing.assert_allclose(result['tendency_std'] / result['std'], 2, **ROUND_OFF)
 
 
+def test_fractional_levels_stay_apart(tmp_path):
+    dataset = atmosphere().assign_coords(level=[0.4, 0.7])
+    channels = ChannelIndex({'temperature': (0.4, 0.7), '2m_temperature': ()})
+    found = statistics.compute_statistics(dataset, channels)
+    statistics.save_statistics(found, tmp_path / 'statistics.nc')
+    loaded = statistics.load_statistics(tmp_path / 'statistics.nc', channels)
+    assert statistics._channels_of(loaded) == list(channels)
+    whole = statistics.compute_statistics(
+        atmosphere(), ChannelIndex({'temperature': (500, 850), '2m_temperature': ()})
+    )
+    assert_same(loaded, whole, rtol=0)
+
+
+@pytest.mark.parametrize('left', [b'', b'CDF\x01cut short'])
+def test_a_file_that_a_crash_left_is_one_clear_line(tmp_path, left):
+    path = tmp_path / 'statistics.nc'
+    path.write_bytes(left)
+    with pytest.raises(statistics.DamagedError, match='empty, truncated or damaged'):
+        statistics.load_statistics(path, CHANNELS)
+
+
 def test_summary_shows_the_ratio_of_every_channel():
     result = statistics.compute_statistics(atmosphere(), CHANNELS)
     lines = statistics.summary(result).splitlines()

@@ -241,20 +241,28 @@ BAD_STORES = {
     ),
     'other dims': (
         lambda d: d.expand_dims(number=2),
-        r"found \('number', 'time'.*rename its dims",
+        r"found \('member', 'time'.*rename its dims",
     ),
-    'other names of coordinates': (
-        lambda d: d.rename(latitude='lat'),
-        "expected the coordinate 'latitude'.*rename",
+    'no coordinate': (
+        lambda d: d.drop_vars('latitude'),
+        "expected the coordinate 'latitude' of the axis latitude.*found none",
     ),
     'latitude shifted': (shifted_latitude, 'expected LatLonGrid.*0.5'),
+    'limited area': (
+        lambda d: d.isel(latitude=slice(0, 3)),
+        r'expected LatLonGrid.*limited area, latitude 15 to 75, .*\(3 x 8\)',
+    ),
     'wrong grid': (
         lambda d: d.isel(longitude=slice(None, None, 2)),
         'expected LatLonGrid.*num_lon=8.*found LatLonGrid.*num_lon=4',
     ),
     'units attribute': (
         with_units('m'),
-        "'m2 s-2', found units 'm'.*heights: multiply geopotential by 9.80665",
+        'geopotential@500 between 2.733e.04 and 1.093e.05 m2 s-2, found 5.37e.05',
+    ),
+    'units of something else': (
+        with_units('K'),
+        "geopotential in 'm2 s-2' or units that convert to it, found units 'K'",
     ),
     'unreadable units': (with_units('m2 s-2!'), "found units 'm2 s-2!'"),
     'geopotential in metres': (
@@ -329,7 +337,7 @@ def test_missing_path_names_the_nearest(coded_dataset, write_store):
 
 def test_what_is_not_zarr_is_refused(tmp_path):
     (tmp_path / 'data.nc').write_bytes(b'CDF')
-    with pytest.raises(ValueError, match='expected a Zarr group'):
+    with pytest.raises(ValueError, match='expected a netCDF file .* cannot read it'):
         store.open_store(tmp_path / 'data.nc')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='expected a Zarr group'):

@@ -1,9 +1,11 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
-from weather.evaluation import evaluate, metrics, pairing
+from weather.evaluation import evaluate, pairing, regions, score_file
 
 # float64 sums of float32 fields: only round-off remains.
 ROUND_OFF = dict(rtol=1e-12, atol=1e-13)
@@ -19,10 +21,10 @@ def scores(sources):
 
 def explicit_scores(sources, name, level, lead, region='global'):
     """Scores of the forecasts by the formulas, one start after the other."""
-    mean = metrics.RegionalMean(
+    mean = regions.RegionalMean(
         sources.truth.latitude.values,
         sources.truth.longitude.values,
-        {region: metrics.REGIONS[region]},
+        {region: regions.REGIONS[region]},
     )
     bias, mae, mse, acc = [], [], [], []
     for start in sources.forecasts.time.values:
@@ -80,8 +82,7 @@ def test_rmse_is_the_root_of_the_mean_not_the_mean_of_roots(sources):
 
 def perfect(sources):
     """Forecasts that equal the truth at the valid time."""
-    valid = sources.forecasts.time + sources.forecasts.prediction_timedelta
-    return sources.truth.sel(time=valid).assign_coords(time=sources.forecasts.time)
+    return truth_as_forecast(sources, sources.truth)
 
 
 def test_perfect_forecasts_have_no_error_and_correlate_perfectly(sources):
@@ -210,17 +211,307 @@ def test_selections_are_parts_of_the_whole(sources, scores):
         )
 
 
-def test_starts_that_the_truth_does_not_cover_are_left_out(sources, scores, caplog):
+def not_scored(scores):
+    return json.loads(scores.attrs['not_scored'])
+
+
+def test_starts_that_the_truth_does_not_cover_are_left_out(sources, scores):
     short = sources.truth.isel(time=slice(0, 7))
-    with caplog.at_level('WARNING', logger='weather'):
-        part = evaluate.evaluate(sources.forecasts, short, sources.climatology)
-    assert 'scored 2 of 3 starts' in caplog.text
+    part = evaluate.evaluate(sources.forecasts, short, sources.climatology)
+    ((name, reason),) = not_scored(part).items()
+    assert name == '1 of 3 starts' and 'the truth goes from 2020-02-27' in reason
     assert part.attrs['num_starts'] == 2
+    assert part.attrs['starts'] == '2020-02-27T00:00 2020-02-27T12:00'
     fewer = evaluate.evaluate(
         sources.forecasts.isel(time=[0, 1]), sources.truth, sources.climatology
     )
     xr.testing.assert_equal(part, fewer)
     assert not part.equals(scores)
+
+
+def test_without_persistence_the_truth_need_not_hold_the_start(sources):
+    late = sources.truth.isel(time=slice(1, None))
+    scores = evaluate.evaluate(sources.forecasts, late, baselines=[])
+    assert scores.attrs['num_starts'] == 3
+    assert scores.attrs['first_start'] == '2020-02-27T00:00'
+    complete = evaluate.evaluate(sources.forecasts, sources.truth, baselines=[])
+    xr.testing.assert_equal(scores, complete)
+
+
+def test_lead_times_between_the_times_of_the_truth_are_listed(sources, scores):
+    # Starts at 00 and 12 UTC, truth every 12 hours.
+    sources.forecasts = sources.forecasts.isel(time=[0, 1])
+    part = evaluate.evaluate(
+        sources.forecasts, sources.truth.isel(time=slice(0, None, 2))
+    )
+    assert list(part.lead_time.values) == [12 * HOURS, 24 * HOURS]
+    assert list(not_scored(part)) == ['lead time 6 h', 'lead time 18 h']
+    whole = evaluate.evaluate(sources.forecasts, sources.truth)
+    xr.testing.assert_equal(part, whole.sel(lead_time=part.lead_time))
+
+
+def test_forecasts_by_valid_time_score_as_those_by_start(sources, scores):
+    forecasts = sources.forecasts
+    parts = [
+        forecasts.isel(prediction_timedelta=i).assign_coords(time=forecasts.time + lead)
+        for i, lead in enumerate(forecasts.prediction_timedelta.values)
+    ]
+    by_valid = xr.concat(parts, 'prediction_timedelta', join='outer')
+    by_valid.time.attrs = {'standard_name': 'time', 'long_name': 'valid time'}
+    found = evaluate.evaluate(by_valid, sources.truth, sources.climatology)
+    # Every difference of a valid time and a lead time may be a start; where the store
+    # holds nothing for it, NaN says so.
+    assert found.attrs['starts'].split()[0] == scores.attrs['starts'].split()[0]
+    xr.testing.assert_allclose(found, scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    'name', ['config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states']
+)
+def test_forecasts_that_do_not_belong_together_are_refused(sources, tmp_path, name):
+    for i, start in enumerate(sources.forecasts.time.values):
+        one = sources.forecasts.sel(time=start, drop=True)
+        one = one.rename(prediction_timedelta='time')
+        one = one.assign_coords(
+            forecast_period=('time', one.time.values),
+            time=start + one.time.values,
+            forecast_reference_time=start,
+        ).assign_attrs({'config_hash': 'a', 'checkpoint': 'b', name: f'{i // 2}'})
+        one.to_netcdf(tmp_path / f'{i}.nc')
+    with pytest.raises(ValueError, match=f'2.nc: {name} 1 differs from 0'):
+        evaluate.evaluate(tmp_path, sources.truth)
+    (tmp_path / '2.nc').unlink()
+    scores = evaluate.evaluate(tmp_path, sources.truth)
+    assert scores.attrs[f'forecast_{name}'] == '0'
+
+
+def test_the_mean_of_the_members_is_scored(sources):
+    single = sources.forecasts
+    members = [single + 2, single - 2]
+    ensemble = xr.concat(members, 'number').assign_coords(number=[0, 1])
+    scores = evaluate.evaluate(
+        ensemble.transpose('time', ..., 'number'), sources.truth, sources.climatology
+    )
+    assert scores.attrs['members'] == 2
+    expected = evaluate.evaluate(single, sources.truth, sources.climatology)
+    # Members are float32: each rounds at 1e-7 of itself.
+    xr.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+
+
+def with_rain(dataset, units, factor):
+    """The surface variable, in metres and positive, as one that has no entry."""
+    rain = (dataset['2m_temperature'] + 10) * factor
+    return dataset.assign(rain=rain.assign_attrs(units=units))
+
+
+@pytest.mark.parametrize('units', ['mm', 'm'])
+@pytest.mark.parametrize('which', ['forecasts', 'climatology'])
+def test_units_of_foreign_variables_become_those_of_the_truth(sources, units, which):
+    factor = {'mm': 1000, 'm': 1}[units]
+    for name, dataset in vars(sources).items():
+        setattr(sources, name, with_rain(dataset, 'm', 1))
+    expected = evaluate.evaluate(**vars(sources))
+    other = with_rain(getattr(sources, which), units, factor)
+    setattr(sources, which, other)
+    found = evaluate.evaluate(**vars(sources))
+    # float32 times a thousand rounds.
+    xr.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_units_that_do_not_convert_are_listed(sources):
+    forecasts = with_rain(sources.forecasts, 'kg m-2', 1)
+    climatology = with_rain(sources.climatology, 'K', 1)
+    truth = with_rain(sources.truth, 'm', 1)
+    reason = "units 'kg m-2' of the forecast are not 'm' of the truth"
+    scores = evaluate.evaluate(forecasts, truth, climatology)
+    assert not_scored(scores) == {'rain': reason}
+    assert 'rain' not in scores.variable
+    with pytest.raises(ValueError, match=f"'rain' is not in both .*{reason}"):
+        evaluate.evaluate(forecasts, truth, levels={'rain': ()})
+    scores = evaluate.evaluate(truth_as_forecast(sources, truth), truth, climatology)
+    assert not_scored(scores) == {'ACC of rain': "units 'K' in the climatology"}
+
+
+def truth_as_forecast(sources, truth):
+    valid = sources.forecasts.time + sources.forecasts.prediction_timedelta
+    return truth.sel(time=valid).assign_coords(time=sources.forecasts.time)
+
+
+def test_known_variables_are_scored_in_si_units(sources):
+    # Values of order one are no temperatures; the reader asks for no plausibility.
+    expected = evaluate.evaluate(sources.forecasts, sources.truth)
+    sources.forecasts['2m_temperature'] = (
+        sources.forecasts['2m_temperature'] - 273.15
+    ).assign_attrs(units='degC')
+    found = evaluate.evaluate(sources.forecasts, sources.truth)
+    xr.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    sources.forecasts['2m_temperature'].attrs['units'] = 'Pa'
+    with pytest.raises(ValueError, match="expected 2m_temperature in 'K' or units"):
+        evaluate.evaluate(sources.forecasts, sources.truth)
+
+
+def test_truth_of_one_member_serves_and_of_several_does_not(sources, scores):
+    one = sources.truth.expand_dims(number=[0])
+    found = evaluate.evaluate(sources.forecasts, one, sources.climatology)
+    xr.testing.assert_equal(found, scores)
+    two = xr.concat([one, one.assign_coords(number=[1])], 'number')
+    with pytest.raises(ValueError, match='truth has 2 members: expected one'):
+        evaluate.evaluate(sources.forecasts, two)
+
+
+def test_levels_between_whole_hectopascals_are_scored(sources, tmp_path):
+    # 12.7 hPa in float32 is 12.69999981.
+    for name in ('forecasts', 'truth'):
+        dataset = getattr(sources, name)
+        level = dataset.level.astype(np.float32 if name == 'truth' else float)
+        level = xr.where(level == 500, level.dtype.type(12.7), level)
+        setattr(sources, name, dataset.assign_coords(level=level))
+    scores = evaluate.evaluate(sources.forecasts, sources.truth)
+    assert list(scores.level) == [-1, 12.7, 850]
+    assert scores.rmse.sel(variable='geopotential', level=[12.7, 850]).notnull().all()
+    evaluate.write_scores(scores, tmp_path / 's.csv')
+    lines = (tmp_path / 's.csv').read_text().splitlines()
+    assert {line.split(',')[2] for line in lines[1:]} == {'', '12.7', '850'}
+    read = score_file.read_scores(tmp_path / 's.csv')
+    assert set(read.level.dropna()) == {12.7, 850}
+    text = evaluate.format_scores(scores)
+    assert 'wind_vector 850 ' in text
+
+
+def test_whole_levels_are_written_as_integers(scores, tmp_path):
+    evaluate.write_scores(scores, tmp_path / 's.csv')
+    lines = (tmp_path / 's.csv').read_text().splitlines()
+    assert {line.split(',')[2] for line in lines[1:]} == {'', '500', '850'}
+
+
+def test_what_was_not_scored_is_listed_with_the_reason(sources):
+    level = np.array([500, 850])
+    forecasts = sources.forecasts.rename(u_component_of_wind='u_component_of_wnd')
+    forecasts['geopotential'][:, :, 1] = np.nan
+    forecasts['orography'] = forecasts['2m_temperature'][0, 0].drop_vars(
+        ['time', 'prediction_timedelta']
+    )
+    truth = sources.truth.assign_coords(level=[400, 500, 850][1:])
+    truth['orography'] = forecasts.orography
+    upper = truth['v_component_of_wind'].isel(level=[0])
+    truth = truth.drop_vars('v_component_of_wind').assign(
+        v_component_of_wind=upper.reindex(level=level)
+    )
+    scores = evaluate.evaluate(forecasts, truth)
+    found = not_scored(scores)
+    assert found == {
+        'u_component_of_wind': "only in the truth, did you mean 'u_component_of_wnd'?",
+        'u_component_of_wnd': 'only in the forecast, did you mean '
+        "'u_component_of_wind'?",
+        'orography': 'no axis prediction_timedelta and time in the forecast',
+        'geopotential@850': 'NaN in forecast or truth at every start',
+        'v_component_of_wind@850': 'NaN in forecast or truth at every start',
+    }
+    text = evaluate.format_scores(scores)
+    assert 'not scored:\n' in text
+    assert (
+        '  NaN in forecast or truth at every start: geopotential@850, '
+        'v_component_of_wind@850' in text
+    )
+
+
+def test_levels_of_one_source_alone_are_listed(sources):
+    truth = sources.truth.assign_coords(level=[500, 875])
+    forecasts = sources.forecasts.assign_coords(level=[12.5, 500])
+    truth['geopotential'], forecasts['geopotential'] = (
+        truth.geopotential.roll(level=1),
+        forecasts.geopotential,
+    )
+    reason = 'levels 12.5 hPa only in the forecast and levels 875 hPa only in the truth'
+    found = not_scored(evaluate.evaluate(forecasts, truth))
+    assert found == dict.fromkeys(
+        ['geopotential', 'u_component_of_wind', 'v_component_of_wind'], reason
+    )
+
+
+def test_what_was_not_asked_for_is_not_listed(sources):
+    scores = evaluate.evaluate(
+        sources.forecasts.drop_vars('2m_temperature'),
+        sources.truth,
+        levels={'geopotential': (500,)},
+    )
+    assert not_scored(scores) == {}
+    assert 'not scored' not in evaluate.format_scores(scores)
+
+
+def test_a_variable_that_the_climatology_lacks_is_listed(sources):
+    scores = evaluate.evaluate(
+        sources.forecasts,
+        sources.truth,
+        sources.climatology.drop_vars('2m_temperature'),
+    )
+    assert not_scored(scores) == {'ACC of 2m_temperature': 'not in the climatology'}
+    assert (
+        scores.rmse.sel(model='spherecast', variable='2m_temperature', level=-1)
+        .notnull()
+        .all()
+    )
+
+
+@pytest.mark.parametrize('which', ['forecasts', 'truth'])
+def test_one_nan_leaves_out_its_start_there_for_every_model(sources, scores, which):
+    if which == 'forecasts':
+        # 40 degrees north, Greenwich: in Europe, not in the tropics; at 12 h.
+        sources.forecasts['geopotential'][0, 1, 1, 5, 0] = np.nan
+    else:
+        # The valid time of the first start at 12 h, and of nothing else but persistence
+        # of the second start.
+        sources.truth['geopotential'][2, 1, 5, 0] = np.nan
+    found = evaluate.evaluate(sources.forecasts, sources.truth, sources.climatology)
+    at = dict(variable='geopotential', level=850, lead_time=12 * HOURS)
+    lost = [0] if which == 'forecasts' else [0, 1]
+    others = np.setdiff1d([0, 1, 2], lost)
+    without = evaluate.evaluate(
+        sources.forecasts.isel(time=others), sources.truth, sources.climatology
+    )
+    for region, expected in (('europe', without), ('tropics', scores)):
+        xr.testing.assert_allclose(
+            found.sel(at).sel(region=region),
+            expected.sel(at).sel(region=region),
+            rtol=1e-12,
+        )
+    reason = not_scored(found)['geopotential@850']
+    assert f'up to {len(lost)} of 3 starts left out at lead times' in reason
+    assert ', europe' in reason and ', tropics' not in reason
+
+
+def test_both_components_of_a_wind_lose_the_same_starts(sources):
+    sources.forecasts['u_component_of_wind'][0, 1, 1, 5, 0] = np.nan
+    scores = evaluate.evaluate(sources.forecasts, sources.truth)
+    rmse = scores.rmse.sel(level=850, lead_time=12 * HOURS, region='global')
+    components = ['u_component_of_wind', 'v_component_of_wind']
+    np.testing.assert_allclose(
+        rmse.sel(variable='wind_vector') ** 2,
+        (rmse.sel(variable=components) ** 2).sum('variable'),
+        **ROUND_OFF,
+    )
+    assert 'v_component_of_wind@850' in not_scored(scores)
+
+
+def limited(dataset):
+    """Rows 30 to 80 north, columns 340 to 50 east."""
+    columns = (dataset.longitude >= 340) | (dataset.longitude <= 50)
+    return dataset.sel(latitude=slice(80, 30)).isel(longitude=columns.values)
+
+
+def test_a_limited_area_is_scored_as_itself_and_not_as_the_globe(sources, scores):
+    for name, dataset in vars(sources).items():
+        setattr(sources, name, limited(dataset))
+    found = evaluate.evaluate(**vars(sources))
+    assert list(found.region.values) == ['area', 'europe']
+    assert 'latitudes 25 to 85, longitudes 335 to 55' in found.attrs['grid']
+    for metric in ('rmse', 'acc'):
+        xr.testing.assert_allclose(
+            found[metric].sel(region='europe'),
+            scores[metric].sel(region='europe'),
+            rtol=1e-12,
+        )
+    assert 'RMSE, area, by lead time' in evaluate.format_scores(found)
 
 
 def test_nan_of_a_level_leaves_the_others_scored(sources):
@@ -250,21 +541,10 @@ def test_table_has_the_columns_and_rows_that_are_defined(sources, scores):
     assert table.value.notna().all()
 
 
-def test_csv_appears_whole_and_reads_back(scores, tmp_path):
-    path = tmp_path / 'new' / 'scores.csv'
-    evaluate.write_scores(scores, path)
-    assert [file.name for file in path.parent.iterdir()] == ['scores.csv']
-    read = pd.read_csv(path, dtype={'level': 'Int64'})
-    table = evaluate.score_table(scores)
-    np.testing.assert_allclose(read.value, table.value, rtol=1e-8)
-    assert (read[['model', 'region']] == table[['model', 'region']]).all(axis=None)
-    assert read.level.equals(table.level)
-
-
 def test_summary_names_grid_and_weights(scores):
     text = evaluate.format_scores(scores)
     assert 'equiangular_with_poles, 19 x 36' in text
-    assert metrics.WEIGHTING in text
+    assert regions.WEIGHTING in text
     assert 'wind_vector' in text
 
 
@@ -290,12 +570,12 @@ def test_summary_names_grid_and_weights(scores):
             'days of the year 59 to 60',
         ),
         (
-            lambda s: vars(s).update(truth=s.truth.isel(time=slice(0, 3))),
-            'initial and all valid times of no start',
+            lambda s: vars(s).update(truth=s.truth.isel(time=slice(0, 1))),
+            'initial and valid times of no start at any lead time',
         ),
         (
-            lambda s: vars(s).update(truth=s.truth.rename(latitude='lat')),
-            'dimension coordinates latitude and longitude',
+            lambda s: vars(s).update(truth=s.truth.rename(latitude='row')),
+            'expected fields with dims latitude and longitude',
         ),
         (
             lambda s: vars(s).update(truth=s.truth.assign_coords(level=[1, 2])),

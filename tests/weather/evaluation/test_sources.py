@@ -8,61 +8,16 @@ from weather.evaluation import sources
 
 
 def dataset(latitudes, longitudes):
-    """A field whose values name their own row and column."""
-    latitudes, longitudes = np.asarray(latitudes), np.asarray(longitudes)
-    field = 1000 * latitudes[:, None] + np.mod(np.round(longitudes), 360)
-    return xr.Dataset(
-        {'field': (('latitude', 'longitude'), field)},
-        coords={'latitude': latitudes, 'longitude': longitudes},
-    )
-
-
-@pytest.mark.parametrize('latitudes', [[60.0, 0, -45], [-45.0, 0, 60]])
-@pytest.mark.parametrize(
-    'longitudes',
-    [
-        [0.0, 90, 180, 270],
-        [-180.0, -90, 0, 90],
-        [-1e-6, 90, 180, 270],
-        [90.0, 0, 270, 180],
-    ],
-)
-def test_canonical_order_is_from_north_and_from_greenwich(latitudes, longitudes):
-    found = sources.canonical(dataset(latitudes, longitudes), 'truth')
-    np.testing.assert_allclose(found.latitude, [60, 0, -45], atol=1e-12)
-    np.testing.assert_allclose(found.longitude, [0, 90, 180, 270], atol=1e-5)
-    expected = dataset([60.0, 0, -45], [0.0, 90, 180, 270])
-    np.testing.assert_array_equal(found.field, expected.field)
-
-
-def test_latitudes_in_no_order_are_an_error():
-    with pytest.raises(ValueError, match='truth: expected latitudes in ascending or'):
-        sources.canonical(dataset([0.0, 60, -45], [0.0, 180]), 'truth')
+    return xr.Dataset(coords={'latitude': latitudes, 'longitude': longitudes})
 
 
 def test_coordinates_may_differ_by_their_rounding():
-    exact = sources.canonical(dataset([60.0, 0.3, -45], [0.0, 120, 240]), 'a')
-    rounded = sources.canonical(dataset([60.0, 0.3004, -45], [0.0, 119.9996, 240]), 'b')
+    exact = dataset([60.0, 0.3, -45], [0.0, 120, 240])
+    rounded = dataset([60.0, 0.3004, -45], [0.0, 119.9996, 240])
     sources.check_same_grid(rounded, exact, 'forecast')
-    shifted = sources.canonical(dataset([60.0, 0.302, -45], [0.0, 120, 240]), 'b')
+    shifted = dataset([60.0, 0.302, -45], [0.0, 120, 240])
     with pytest.raises(ValueError, match='position 1: expected 0.3, found 0.302'):
         sources.check_same_grid(shifted, exact, 'forecast')
-
-
-def test_cache_reads_once_and_stays_within_its_bytes():
-    cache, reads = sources.BlockCache(3 * 800), []
-
-    def read(key):
-        reads.append(key)
-        return np.full(100, key, np.float64)
-
-    for key in (1, 2, 1, 3, 1, 2):
-        assert cache.get(key, lambda key=key: read(key))[0] == key
-    assert reads == [1, 2, 3]
-    # A fourth block pushes out 3, used longest ago.
-    for key in (4, 1, 2, 3):
-        cache.get(key, lambda key=key: read(key))
-    assert reads == [1, 2, 3, 4, 3]
 
 
 def test_levels_are_read_as_asked_and_nan_where_missing():
@@ -77,23 +32,86 @@ def test_levels_are_read_as_asked_and_nan_where_missing():
     np.testing.assert_array_equal(found[1, 0], variable[:, 1, :, 1])
     np.testing.assert_array_equal(found[1, 2], variable[:, 0, :, 1])
     assert np.isnan(found[:, 1]).all()
+    # An axis that is not there has length 1.
+    assert array.read('member', time=0).shape == (1, 3, 2, 2)
 
 
-def test_blocks_follow_the_chunks_of_the_store():
-    values = np.arange(10 * 4, dtype=np.float32).reshape(10, 2, 2)
+def reader_of(values, *, chunk, max_bytes):
+    """A reader of fields, and the list of what it reads from the store."""
     variable = xr.DataArray(values, dims=('time', 'latitude', 'longitude'))
-    variable.encoding['preferred_chunks'] = {'time': 4}
-    blocks = []
+    variable.encoding['preferred_chunks'] = {'time': chunk}
+    cache = sources.BlockCache(max_bytes)
+    reader = sources.FieldReader(variable, 'time', levels=(None,), cache=cache)
+    reads, read = [], reader._array.read
 
-    class Cache(sources.BlockCache):
-        def get(self, key, read):
-            blocks.append(key[1])
-            return super().get(key, read)
+    def counted(*axes, time):
+        reads.append(time.start)
+        return read(*axes, time=time)
 
-    reader = sources.FieldReader(variable, 'time', levels=(None,), cache=Cache(10**6))
-    for position in (9, 0, 3, 4):
+    reader._array.read = counted
+    return reader, reads
+
+
+def test_blocks_follow_the_chunks_of_the_store_and_are_read_once():
+    values = np.arange(10 * 4, dtype=np.float32).reshape(10, 2, 2)
+    reader, reads = reader_of(values, chunk=4, max_bytes=10**6)
+    for position in (9, 0, 3, 4, 8):
         np.testing.assert_array_equal(reader(position), values[position][None])
-    assert blocks == [2, 0, 0, 1]
+    assert reads == [8, 0, 4]
+
+
+def test_cache_stays_within_its_bytes():
+    values = np.arange(5 * 4, dtype=np.float64).reshape(5, 2, 2)
+    # Three fields of 32 bytes fit: the fourth pushes out the one used longest ago.
+    reader, reads = reader_of(values, chunk=1, max_bytes=3 * 32)
+    for position in (1, 2, 1, 3, 1, 2, 4, 1, 2, 3):
+        np.testing.assert_array_equal(reader(position), values[position][None])
+    assert reads == [1, 2, 3, 4, 3]
+
+
+def test_a_block_larger_than_the_cache_is_read_again():
+    values = np.ones((2, 2, 2))
+    reader, reads = reader_of(values, chunk=2, max_bytes=1)
+    for position in (0, 1):
+        np.testing.assert_array_equal(reader(position), values[position][None])
+    assert reads == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ('found', 'wanted', 'expected'),
+    [
+        ('mm', 'm', 0.002),
+        ('degF', 'K', 256.483333),
+        ('%', '1', 0.02),
+        ('m', 'm', 2.0),
+        (None, 'm', 2.0),
+        ('m', None, 2.0),
+        ('furlong fortnight-1', 'furlong fortnight-1', 2.0),
+    ],
+)
+def test_fields_are_read_in_the_units_wanted(found, wanted, expected):
+    variable = xr.DataArray([[2.0]], dims=('latitude', 'longitude'))
+    variable.attrs = {} if found is None else {'units': found}
+    values = sources.LevelArray(variable, (None,), wanted).read()
+    np.testing.assert_allclose(values, expected, rtol=1e-7)
+
+
+def test_units_that_measure_something_else_have_no_conversion():
+    variable = xr.DataArray(0, attrs={'units': 'kg m-2'})
+    assert sources.conversion(variable, 'm') is None
+
+
+@pytest.mark.parametrize(
+    ('source', 'expected'),
+    [
+        ('a.zarr', 'a.zarr'),
+        (['a.nc', 'b.nc'], 'a.nc, b.nc'),
+        (xr.Dataset(), 'in memory'),
+        (None, None),
+    ],
+)
+def test_a_source_says_where_it_comes_from(source, expected):
+    assert sources.address(source) == expected
 
 
 def test_read_ahead_keeps_order_and_holds_two_results():

@@ -53,12 +53,12 @@ def test_written_table_is_read_back(tmp_path):
     pd.testing.assert_frame_equal(read_scores(tmp_path / 'scores.csv'), make_table())
 
 
-def test_table_that_is_not_there_or_other_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match='run scripts/evaluate.py first'):
-        read_scores(tmp_path / 'scores.csv')
-    make_table().rename(columns={'model': 'name'}).to_csv(tmp_path / 's.csv')
-    with pytest.raises(ValueError, match='expected the columns'):
-        read_scores(tmp_path / 's.csv')
+def test_fractional_levels_are_found():
+    table = make_table()
+    table['level'] = table.level.astype('Float64').replace(850, 12.5)
+    assert Summary(table).curves('rmse', 'temperature', 12.5).shape == (5, 3)
+    assert Summary(table).curves('rmse', 'temperature', 12).empty
+    assert Summary(table).curves('rmse', 'geopotential', 500).shape == (5, 3)
 
 
 def test_baselines_come_last_and_surface_scores_have_no_level():

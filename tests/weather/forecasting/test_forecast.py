@@ -11,9 +11,9 @@ from flax import struct
 
 from learning.files import OutputError
 from tests.weather import tiny
-from weather.data.axes import StoreNotFoundError
 from weather.data.forcings import clock
 from weather.data.forecasts import open_forecasts
+from weather.data.sources import StoreNotFoundError
 from weather.forecasting import forecast
 from weather.forecasting.run import load_run
 from weather.model.forecaster import Forecaster

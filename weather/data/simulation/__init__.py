@@ -8,6 +8,6 @@ seasons or a daily cycle behind them. The same configuration gives the same byte
 same machine and software.
 """
 
-from weather.data.simulation.run import SimulationConfig, simulate
+from weather.data.simulation.planet_store import SimulationConfig, simulate
 
 __all__ = ['SimulationConfig', 'simulate']

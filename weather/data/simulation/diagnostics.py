@@ -49,6 +49,7 @@ def diagnose(planet: Planet, state) -> dict[str, jax.Array]:
         'geopotential': interpolate_geopotential(
             temperature, planet.surface_geopotential, sigma, position
         ),
+        # A spectral tracer undershoots beside sharp edges; no air is drier than dry.
         HUMIDITY: jnp.maximum(interpolate(nodal.tracers[HUMIDITY], position), 0),
         'temperature': interpolate_temperature(temperature, position),
         'u_component_of_wind': interpolate(eastward, position),

@@ -40,6 +40,7 @@ def initial_state(planet: Planet, seed: int) -> primitive_equations.State:
     equilibrium = equilibrium_temperature(planet, log_pressure)
     noise = np.random.default_rng(seed).standard_normal(planet.coords.modal_shape)
     temperature = grid.to_modal(equilibrium - REFERENCE_TEMPERATURE_K)
+    # Without noise every longitude would stay like the others, and no eddy would grow.
     temperature += jnp.asarray(0.2 * noise * grid.mask, jnp.float32)
     still = jnp.zeros_like(temperature)
     return primitive_equations.State(
@@ -60,6 +61,7 @@ def make_step(planet: Planet) -> Callable:
     step = planet.time_step
     leapfrog = time_integration.semi_implicit_leapfrog(planet.equations, step)
     unfiltered = time_integration.robert_asselin_leapfrog_filter(_TIME_FILTER)
+    # A leapfrog step goes from the previous state to the next: two time steps.
     physics = functools.partial(_physics, planet, duration=2 * step)
     return time_integration.step_with_filters(
         leapfrog, [unfiltered, time_integration.leapfrog_step_filter(physics)]
@@ -93,6 +95,7 @@ def _friction_and_damping(planet: Planet, state, duration: float):
     grid = planet.coords.horizontal
     rate = -grid.laplacian_eigenvalues / planet.max_wavenumber**2
     damping_time = planet.numerics.damping_hours * 3600 / planet.si('s')
+    # Exact decay over the step, e.g. exp(-rate t), not 1 - rate t: stable at any rate.
     damping = np.exp(-duration / damping_time * rate**_DAMPING_ORDER)
     friction = np.exp(-duration * planet.held_suarez.kv())
     winds = (damping * friction).astype(np.float32)
@@ -149,6 +152,7 @@ def _moistening(planet: Planet, humidity, temperature, pressure, duration: float
     wetness = 1 - (1 - _LAND_EVAPORATION) * planet.land
     supply = -np.expm1(-duration / (_EVAPORATION_HOURS * hour) * depth * wetness)
     lacking = jnp.maximum(_SURFACE_RELATIVE_HUMIDITY * saturated - humidity, 0)
+    # Towards saturation, never beyond it, and never down: rain alone takes water away.
     moist = humidity + supply.astype(np.float32) * lacking
     rain = -np.expm1(-duration / (_RAIN_HOURS * hour)) * jnp.maximum(
         moist - saturated, 0
@@ -158,6 +162,8 @@ def _moistening(planet: Planet, humidity, temperature, pressure, duration: float
 
 def _conserve_mass(planet: Planet, state, surface_pressure):
     """Log surface pressure, shifted so that its mean pressure is the initial one."""
+    # The core steps the logarithm of pressure, whose mean is not mass: without this the
+    # planet would slowly win or lose air.
     drift = jnp.log(
         planet.mean(planet.initial_pressure) / planet.mean(surface_pressure)
     )

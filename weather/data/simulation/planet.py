@@ -137,6 +137,8 @@ class Planet:
     @functools.cached_property
     def orography(self) -> np.ndarray:
         """Spectral height of the ground, dimensionless; smoothed against ripples."""
+        # A sharp mountain cut at the truncation would stand in a field of ripples,
+        # which the geopotential near the ground would show.
         height = terrain_height(*self.degrees) / self.si('m')
         smooth = filtering.exponential_filter(self.coords.horizontal, order=2)
         modal = smooth(self.coords.horizontal.to_modal(height))

@@ -56,6 +56,8 @@ def locate(sigma, surface_pressure, pressures) -> VerticalPosition:
     column = (-1,) + (1,) * height.ndim
     above = height[None] - log_sigma[:-1].reshape(column)
     fraction = jnp.clip(above / np.diff(log_sigma).reshape(column), 0, 1)
+    # Positions instead of indices: clipped fractions of all gaps make interpolation a
+    # sum of products, without a search or a gather in every column.
     return VerticalPosition(fraction, jnp.maximum(height - log_sigma[-1], 0))
 
 

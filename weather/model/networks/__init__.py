@@ -14,7 +14,7 @@ import importlib
 import pkgutil
 from types import ModuleType
 
-from weather.variables import did_you_mean
+from learning.spelling import did_you_mean
 
 
 def names() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from dinosaur import time_integration
 
-from weather.data.simulation import physics, run
+from weather.data.simulation import physics, planet_store
 from weather.data.simulation.planet import HUMIDITY, REFERENCE_TEMPERATURE_K
 
 DAY_S = 86400.0
@@ -132,7 +132,7 @@ def test_damping_takes_the_smallest_scale_in_its_time_and_spares_the_large(plane
 
 
 def test_the_mass_of_air_is_conserved(planet, state):
-    (_, after), _ = run.make_day(planet)((state, state))
+    (_, after), _ = planet_store.make_day(planet)((state, state))
     mean = planet.mean(surface_pressure(planet, after))
     # The shift is exact up to the nonlinearity of one step's drift.
     np.testing.assert_allclose(mean, planet.mean(planet.initial_pressure), rtol=1e-5)

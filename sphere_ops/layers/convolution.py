@@ -1,0 +1,120 @@
+"""Spin convolutions: one real matrix per degree over spins, modes and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.lax import Precision
+
+from sphere_ops.fields import SpinCoefficients, num_modes
+from sphere_ops.layers.channels import channel_product, stack, unstack
+
+# A block of degrees needs no orders above its last degree, and only its own part of the
+# interpolated kernel; fewer, larger blocks waste more, more blocks make small products.
+DEGREES_PER_BLOCK = 16
+
+
+def knot_weights(num_degrees: int, num_knots: int) -> np.ndarray:
+    """Weights `[degree, knot]` of linear interpolation between equidistant knots.
+
+    One knot gives a kernel that is the same at all degrees.
+    """
+    if not 1 <= num_knots <= num_degrees:
+        raise ValueError(
+            f'expected between 1 and {num_degrees} knots (one per degree), got '
+            f'{num_knots}; lower num_knots or raise max_degree'
+        )
+    if num_knots == 1:
+        return np.ones((num_degrees, 1))
+    position = np.linspace(0, num_knots - 1, num_degrees)
+    return np.maximum(0, 1 - abs(position[:, None] - np.arange(num_knots)))
+
+
+def multiply_by_degree(
+    columns: jax.Array, knots: jax.Array, dtype=jnp.float32
+) -> jax.Array:
+    """Products with one matrix per degree, interpolated between knots.
+
+    Args:
+      columns: `[..., order, degree, part, input]`.
+      knots: `[knot, input, output]`.
+      dtype: that is multiplied; sums have the type of `columns`.
+
+    Returns:
+      `[..., order, degree, part, output]`.
+    """
+    leading, num_degrees = columns.shape[:-4], columns.shape[-3]
+    columns = columns.reshape(-1, *columns.shape[-4:])
+    weights = knot_weights(num_degrees, len(knots))
+    blocks = []
+    for start in range(0, num_degrees, DEGREES_PER_BLOCK):
+        stop = min(start + DEGREES_PER_BLOCK, num_degrees)
+        used = np.flatnonzero(weights[start:stop].any(axis=0))
+        part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
+        # Interpolated block by block: the kernel of all degrees at once would be 134 MB
+        # for 128 degrees and 512 columns.
+        kernel = jnp.einsum(
+            'lk,kio->lio',
+            part,
+            knots[used[0] : used[-1] + 1],
+            precision=Precision.HIGHEST,
+        )
+        # Orders above the block's last degree have no coefficients in it.
+        block = channel_product(
+            'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
+        )
+        widths = [(0, 0), (0, num_degrees - stop), (0, 0), (0, 0), (0, 0)]
+        blocks.append(jnp.pad(block, widths))
+    result = jnp.concatenate(blocks, axis=-3)
+    return result.reshape(*leading, *result.shape[1:])
+
+
+class SpinConvolution(nn.Module):
+    """Convolution y_lm = K_l x_lm, with K free at knots of the degree l (eq. 6).
+
+    The matrix K_l acts on the E and B modes of all spins and channels. With two modes
+    on both sides this holds the paper's complex kernels and, beside them, the coupling
+    of a field to its complex conjugate (which has spin -s): both commute with
+    rotations. Entries vanish below l = max(|s|, |s'|).
+
+    Attributes:
+      features: channels of the result at every spin.
+      num_knots: number of degrees at which the kernel is free; fewer is smoother in
+        degree and so more local on the sphere.
+      dtype: of the numbers that are multiplied; sums and parameters are float32.
+      kernel_init: initialiser of the kernel's knots `[knot, input, output]`; the
+        default gives variance one out for variance one in, summed over all inputs.
+    """
+
+    features: Mapping[int, int]
+    num_knots: int
+    dtype: Any = jnp.float32
+    kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
+        1.0, 'fan_in', 'normal', in_axis=1, out_axis=2, batch_axis=(0,)
+    )
+
+    @nn.compact
+    def __call__(self, coefficients: SpinCoefficients) -> SpinCoefficients:
+        """Convolves coefficients of any spins into `features`."""
+        columns = stack(coefficients)
+        num_degrees = columns.shape[-3]
+        spins_out = np.concatenate(
+            [
+                np.full(num_modes(s) * n, abs(s))
+                for s, n in sorted(self.features.items())
+            ]
+        )
+        knots = self.param(
+            'knots',
+            self.kernel_init,
+            (self.num_knots, columns.shape[-1], len(spins_out)),
+        )
+        result = multiply_by_degree(columns, knots.astype(columns.dtype), self.dtype)
+        # Coefficients of the input vanish below |s| by themselves.
+        exists = np.arange(num_degrees)[:, None, None] >= spins_out
+        return unstack(jnp.where(exists, result, 0), self.features)

@@ -1,0 +1,325 @@
+"""How stored numbers become values: the one decoder of the project.
+
+Packing follows the CF conventions 1.11, sections 2.5.1 and 8.1, and, for `_Unsigned`
+and the valid range, the NetCDF Users Guide, appendix A. Values are float32, missing
+ones NaN, known variables in SI units.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from weather.data import units
+from weather.data.sources import RawVariable
+from weather.variables import VARIABLES
+
+_HORIZONTAL = {'latitude', 'longitude'}
+# Quantities of which a whole chunk is never exactly 0.
+_NEVER_ZERO = ('K', 'Pa', 'm2 s-2', 'm s-1')
+
+
+class Packing(NamedTuple):
+    """How stored numbers become values: `stored * scale + offset`, NaN if missing.
+
+    Attributes:
+      dtype: how the stored bits are to be read (`_Unsigned` may differ from the store).
+      scale: `scale_factor` of the CF conventions, units converted.
+      offset: `add_offset` of the CF conventions, units converted.
+      missing: stored numbers that stand for a missing value.
+      valid: smallest and largest stored number that is no missing value.
+    """
+
+    dtype: np.dtype
+    scale: float = 1.0
+    offset: float = 0.0
+    missing: tuple[Any, ...] = ()
+    valid: tuple[float, float] = (-np.inf, np.inf)
+
+    @classmethod
+    def of(
+        cls,
+        dtype: np.dtype,
+        attributes: Mapping[str, Any],
+        convert: units.Conversion | None = None,
+    ) -> Packing:
+        """Reads the packing from the attributes of a variable.
+
+        Raises:
+          ValueError: an attribute that is no number, or a scale of 0.
+        """
+        packed_scale, packed_offset = (
+            _number(attributes, name, default)
+            for name, default in (('scale_factor', 1.0), ('add_offset', 0.0))
+        )
+        if not (np.isfinite([packed_scale, packed_offset]).all() and packed_scale):
+            raise ValueError(
+                f'expected a finite scale_factor other than 0 and add_offset, found '
+                f'{packed_scale:g} and {packed_offset:g}'
+            )
+        factor, shift = convert or units.Conversion()
+        read_as = _signedness(dtype, attributes)
+        missing = [
+            _as_stored(number, read_as)
+            for name in ('_FillValue', 'missing_value')
+            for number in _numbers(attributes, name)
+        ]
+        return cls(
+            read_as,
+            packed_scale * factor,
+            packed_offset * factor + shift,
+            tuple({m.item(): m for m in missing if m is not None and m == m}.values()),
+            _valid(read_as, attributes, packed_scale, packed_offset),
+        )
+
+    @property
+    def trivial(self) -> bool:
+        """Whether stored numbers are the values."""
+        return self[1:] == (1.0, 0.0, (), (-np.inf, np.inf))
+
+    def unpack(self, stored: np.ndarray) -> np.ndarray:
+        """Returns the values of `stored`: a float, float64 where it was scaled."""
+        # _Unsigned changes the meaning of the bits, not of the numbers.
+        if stored.dtype.kind != self.dtype.kind:
+            stored = stored.view(self.dtype.newbyteorder(stored.dtype.byteorder))
+        if self.trivial:
+            return stored
+        if (self.scale, self.offset) != (1.0, 0.0):
+            values = stored * np.float64(self.scale) + self.offset
+        else:
+            values = stored.astype(np.promote_types(stored.dtype, np.float32))
+        for number in self.missing:
+            values[stored == number] = np.nan
+        low, high = self.valid
+        if low > -np.inf or high < np.inf:
+            values[(stored < low) | (stored > high)] = np.nan
+        return values
+
+
+def _signedness(dtype: np.dtype, attributes: Mapping[str, Any]) -> np.dtype:
+    """`_Unsigned` says how bits are meant where a format lacks the other integers."""
+    unsigned = str(attributes.get('_Unsigned', '')).lower()
+    if dtype.kind == 'i' and unsigned == 'true':
+        return np.dtype(f'u{dtype.itemsize}')
+    if dtype.kind == 'u' and unsigned == 'false':
+        return np.dtype(f'i{dtype.itemsize}')
+    return dtype
+
+
+def _numbers(attributes: Mapping[str, Any], name: str) -> np.ndarray:
+    """Returns an attribute as numbers, whatever it was spelt as."""
+    try:
+        found = np.atleast_1d(np.asarray(attributes.get(name, ()))).ravel()
+        return found.astype(np.float64) if found.dtype.kind not in 'iufb' else found
+    except (TypeError, ValueError):
+        raise ValueError(
+            f'expected numbers in the attribute {name}, found {attributes[name]!r}; '
+            'correct or remove it'
+        ) from None
+
+
+def _number(attributes: Mapping[str, Any], name: str, default: float) -> float:
+    found = _numbers(attributes, name)
+    return float(found[0]) if found.size else default
+
+
+def _as_stored(number: np.number, dtype: np.dtype) -> np.generic | None:
+    """Returns a missing value as it looks in the store; None if it cannot be there."""
+    if dtype.kind not in 'iu':
+        with np.errstate(over='ignore'):  # 1e20 is infinite in float16.
+            return dtype.newbyteorder('=').type(number)
+    if not np.isfinite(number) or number != np.round(number):
+        return None
+    limits, bits = np.iinfo(dtype), 8 * dtype.itemsize
+    # -1 is 255 where `_Unsigned` is beside a fill value of the signed type.
+    for shifted in (int(number), int(number) % 2**bits, int(number) - 2**bits):
+        if limits.min <= shifted <= limits.max:
+            return dtype.newbyteorder('=').type(shifted)
+    return None
+
+
+def _valid(
+    dtype: np.dtype, attributes: Mapping[str, Any], scale: float, offset: float
+) -> tuple[float, float]:
+    """Returns the valid range in stored numbers.
+
+    It is given in these, except that floats beside packed integers mean values (NetCDF
+    Users Guide: the type of the range tells).
+    """
+    pair = _numbers(attributes, 'valid_range')
+    bounds: list[float] = []
+    for place, name, endless in ((0, 'valid_min', -np.inf), (1, 'valid_max', np.inf)):
+        found = pair[place : place + 1] if pair.size == 2 else ()
+        found = np.asarray(found) if np.size(found) else _numbers(attributes, name)
+        bound = float(found[0]) if found.size else endless
+        if found.size and dtype.kind in 'iu':
+            if found.dtype.kind == 'f' and (scale, offset) != (1.0, 0.0):
+                # Rounded against the rounding of the division.
+                bound = float(np.round((bound - offset) / scale, 6))
+            elif (as_stored := _as_stored(found[0], dtype)) is not None:
+                bound = float(as_stored)
+        bounds.append(bound)
+    low, high = sorted(bounds) if scale < 0 else bounds
+    return low, high
+
+
+class DecodedVariable:
+    """One stored variable, read as values.
+
+    A chunk that was never written is missing, whatever the fill value is, with one
+    exception: Zarr also leaves out chunks that hold nothing but the fill value, and a
+    whole chunk of zeros is ordinary for a mask, an orography, an amount of rain, sea
+    ice or the sun at night. So an absent chunk reads as its fill value 0 for a field
+    that never changes (unless not one chunk of it is there), and for a variable that
+    is no prognostic of the table and no temperature, pressure, geopotential or speed.
+    No chunk of wind or humidity is exactly 0 throughout. Stores whose fill value means
+    missing (NaN, as xarray writes them) leave no room for doubt.
+
+    Attributes:
+      name: its name.
+      dims: canonical names of its axes, in stored order; `time` first where the store
+        has none of it, being a forecast of one start.
+      attributes, dtype: as stored.
+      shape, chunks: sizes of the axes and of what is stored together.
+    """
+
+    def __init__(self, name: str, raw: RawVariable, dims: tuple[str, ...], source: str):
+        """Reads how `raw` is packed; `ValueError` names variable and store."""
+        convert = units.to_canonical(name, raw.attributes.get('units'), source)
+        try:
+            self._packing = Packing.of(raw.dtype, raw.attributes, convert)
+        except ValueError as error:
+            raise ValueError(f'{name} in {source}: {error}') from None
+        self._raw = raw
+        self._added = (1,) * (len(dims) - len(raw.dims))
+        self.name = name
+        self.dims = dims
+        self.attributes = raw.attributes
+        self.dtype = raw.dtype
+        self.shape = (*self._added, *raw.shape)
+        self.chunks = (*self._added, *raw.chunks)
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns the values of a box of the stored array, NaN where missing."""
+        inner = box[len(self._added) :]
+        stored = self._raw.read(inner)
+        values = self._packing.unpack(stored)
+        if self._is_fill_a_value and self._may_be_absent(stored, inner):
+            holes = self._holes(inner)
+            if holes.any():
+                values = np.where(holes, np.nan, values)
+        return values[(None,) * len(self._added)] if self._added else values
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes when the values of a box may have: see `RawVariable`."""
+        stored = self._raw.version(box[len(self._added) :])
+        if stored is None:
+            return None
+        packing = f'{self._packing} {self.dtype} {self._raw.fill_value}'
+        return itertools.chain([packing], stored)
+
+    @functools.cached_property
+    def _is_fill_a_value(self) -> bool:
+        """Whether the fill value would pass for a value."""
+        fill = self._raw.fill_value
+        if fill is None:
+            return False
+        one = np.full((1,), fill, self._raw.dtype)
+        return not np.isnan(self._packing.unpack(one)).any()
+
+    def _may_be_absent(self, stored: np.ndarray, box: tuple[slice, ...]) -> bool:
+        """Whether the first number of some chunk in the box is the fill value."""
+        firsts = [
+            [0, *range(-along.start % size or size, along.stop - along.start, size)]
+            for along, size in zip(box, self._raw.chunks, strict=True)
+        ]
+        sample = stored[np.ix_(*firsts)] if stored.size else stored
+        return bool(np.any(sample == np.asarray(self._raw.fill_value, self._raw.dtype)))
+
+    def _holes(self, box: tuple[slice, ...]) -> np.ndarray:
+        if not self._whole_chunks_may_be_zero:
+            return self._raw.never_written(box)
+        if 'time' in self.dims:
+            return np.zeros((), bool)
+        whole = tuple(slice(0, size) for size in self._raw.shape)
+        return np.asarray(self._raw.never_written(whole).all())
+
+    @functools.cached_property
+    def _whole_chunks_may_be_zero(self) -> bool:
+        fill = np.full((1,), self._raw.fill_value, self._raw.dtype)
+        if self._packing.unpack(fill)[0] != 0:
+            return False
+        known = VARIABLES.get(self.name)
+        if known and known.role == 'both':
+            return False
+        if (known and known.role == 'static') or set(self.dims) <= _HORIZONTAL:
+            return True
+        found = known.units if known else str(self.attributes.get('units', ''))
+        return not any(units.conversion(found, unit) for unit in _NEVER_ZERO)
+
+
+class JoinedVariable:
+    """Parts of one variable, one after the other along an axis, each packed its way.
+
+    Attributes are those of `DecodedVariable`.
+    """
+
+    def __init__(self, parts: tuple[DecodedVariable, ...], axis: int):
+        first = parts[0]
+        lengths = [part.shape[axis] for part in parts]
+        self._parts = parts
+        self._axis = axis
+        self._starts = np.concatenate([[0], np.cumsum(lengths)])
+        self.name = first.name
+        self.dims = first.dims
+        self.attributes = first.attributes
+        self.dtype = np.result_type(*(part.dtype for part in parts))
+        self.shape = (*first.shape[:axis], sum(lengths), *first.shape[axis + 1 :])
+        self.chunks = first.chunks
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns the values of a box, from the parts that it touches."""
+        along = box[self._axis]
+        pieces = []
+        for part, start, stop in self._touched(along):
+            within = slice(start, stop)
+            pieces.append(
+                part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
+            )
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns that of every part which the box touches."""
+        versions: list[str] = []
+        for part, start, stop in self._touched(box[self._axis]):
+            within = slice(start, stop)
+            found = part.version((*box[: self._axis], within, *box[self._axis + 1 :]))
+            if found is None:
+                return None
+            versions += [f'{start} to {stop}', *found]
+        return iter(versions)
+
+    def _touched(self, along: slice) -> Iterable[tuple[DecodedVariable, int, int]]:
+        first = int(np.searchsorted(self._starts, along.start, 'right')) - 1
+        for part, start in zip(
+            self._parts[first:], self._starts[first:-1].tolist(), strict=True
+        ):
+            if start >= along.stop:
+                return
+            stop = min(along.stop - start, part.shape[self._axis])
+            yield part, max(along.start - start, 0), stop
+
+
+AnyVariable = DecodedVariable | JoinedVariable
+
+
+def join(parts: Iterable[DecodedVariable], dim: str) -> AnyVariable:
+    """Returns parts as one variable along `dim`; the first where it lacks that axis."""
+    found = tuple(parts)
+    if len(found) == 1 or dim not in found[0].dims:
+        return found[0]
+    return JoinedVariable(found, found[0].dims.index(dim))

@@ -1,0 +1,146 @@
+"""Where stored numbers come from: the protocol of a source, and who answers for what.
+
+Every module of this package is one kind of source and has two functions:
+`claims(source)`, whether a path, address or object is of its kind, and
+`open_store(source, options)`. They are found by looking into the package, so that
+another kind (ArrayRecord, GRIB) is one new file here and no change elsewhere. A source
+gives numbers as they are stored, in the order in which they are stored; what they mean
+is settled above, once for all kinds: `decoding`, `axes`, `units`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import importlib
+import os
+import pathlib
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class StoreNotFoundError(ValueError, FileNotFoundError):
+    """No store at the path."""
+
+
+class RawVariable(Protocol):
+    """One stored array.
+
+    Attributes:
+      dims: names of the axes.
+      shape: sizes of the axes.
+      dtype: of the stored numbers.
+      chunks: sizes of what is stored together.
+      attributes: as stored, CF packing (`_FillValue`, `scale_factor`...) included.
+      fill_value: the stored number that stands where nothing was written.
+    """
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    chunks: tuple[int, ...]
+    attributes: Mapping[str, Any]
+    fill_value: Any
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns stored numbers; slices of step 1 within the array on every axis."""
+
+    def never_written(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns where in the box nothing was ever written; as slow as it must be."""
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes whenever the stored numbers of the box may have changed.
+
+        Names of places are not among it: what is moved is the same. None where nobody
+        can tell without reading.
+        """
+
+
+class RawStore(Protocol):
+    """Named arrays.
+
+    Attributes:
+      address: where they are, for messages.
+      attributes: of the whole.
+    """
+
+    address: str
+    attributes: Mapping[str, Any]
+
+    def names(self) -> Sequence[str]:
+        """Returns the names of the arrays; none where the source cannot list them."""
+
+    def variable(self, name: str) -> RawVariable | None:
+        """Returns the array called `name`; None where there is none."""
+
+    def close(self) -> None:
+        """Lets go of open files."""
+
+
+Options = Mapping[str, Any] | None
+
+
+def open_stores(source: Any, options: Options) -> list[RawStore]:
+    """Opens everything that `source` stands for: one store, or several to be joined.
+
+    Args:
+      source: an object, path, address, glob pattern, list of these, or a directory of
+        files of one kind.
+      options: passed on to fsspec for an address.
+
+    Raises:
+      StoreNotFoundError: nothing is there.
+      ValueError: something else is there, or it cannot be read.
+    """
+    if isinstance(source, list | tuple):
+        return [store for each in source for store in open_stores(each, options)]
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    kind = _kind(source)
+    if kind is not None:
+        return [kind.open_store(source, options)]
+    return [
+        store for path in _expand(str(source)) for store in open_stores(path, options)
+    ]
+
+
+def _kinds() -> list[ModuleType]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return [importlib.import_module(f'{__name__}.{name}') for name in names]
+
+
+def _kind(source: Any) -> ModuleType | None:
+    return next((kind for kind in _kinds() if kind.claims(source)), None)
+
+
+def _expand(source: str) -> list[str]:
+    """Returns the files of a directory or glob pattern; an error where there are none.
+
+    Hidden files and those of other kinds (`.tmp`: unfinished) are left out of a
+    directory.
+    """
+    path = pathlib.Path(source)
+    if path.is_dir():
+        inside = sorted(str(each) for each in path.iterdir() if each.name[0] != '.')
+        found = [each for each in inside if _kind(each) is not None]
+    else:
+        found = sorted(glob.glob(source)) if glob.has_magic(source) else []
+    if found:
+        return found
+    if path.exists():
+        kind = StoreNotFoundError if path.is_dir() else ValueError
+        raise kind(
+            f'expected a Zarr group (v2 or v3), a netCDF file or a directory of these '
+            f'at {source}, found none (unfinished files end in .tmp); check the path, '
+            'and convert other formats with xarray.Dataset.to_zarr'
+        )
+    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    hint = f', did you mean {str(path.parent / near[0])!r}?' if near else ''
+    raise StoreNotFoundError(
+        f'expected a Zarr store or netCDF files at {source}, found nothing there{hint};'
+        ' check the path'
+    )

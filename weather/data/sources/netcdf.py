@@ -1,0 +1,69 @@
+"""A netCDF file as a source (netCDF-3, netCDF-4), read by xarray without decoding."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import netCDF4
+import xarray
+
+from weather.data.sources import Options, StoreNotFoundError
+from weather.data.sources.dataset import DatasetStore, DatasetVariable
+
+_SUFFIXES = ('.nc', '.nc4', '.cdf', '.netcdf')
+_MAGIC = (b'CDF\x01', b'CDF\x02', b'CDF\x05', b'\x89HDF')
+
+
+def claims(source: Any) -> bool:
+    """Whether `source` is called like a netCDF file, or is one whatever its name."""
+    if not isinstance(source, str) or '*' in source:
+        return False
+    path = pathlib.Path(source)
+    if source.lower().endswith(_SUFFIXES):
+        return not path.is_dir()
+    if '://' in source or source.endswith('.tmp') or not path.is_file():
+        return False
+    with path.open('rb') as file:
+        return file.read(4) in _MAGIC
+
+
+def open_store(source: str, options: Options) -> NetcdfStore:
+    """Opens one file.
+
+    xarray keeps at most 128 files open at a time, so a directory may hold any number.
+
+    Raises:
+      ValueError: the file cannot be read. `StoreNotFoundError` where it is not there.
+    """
+    del options
+    if '://' not in source and not pathlib.Path(source).exists():
+        raise StoreNotFoundError(
+            f'expected a netCDF file at {source}, found nothing there; check the path'
+        )
+    try:
+        dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
+    # The libraries below raise whatever they like on damaged bytes.
+    except Exception as error:
+        raise ValueError(
+            f'expected a netCDF file at {source}, cannot read it: '
+            f'{type(error).__name__}: {error}; copy it again from its source'
+        ) from error
+    return NetcdfStore(dataset, source)
+
+
+class NetcdfStore(DatasetStore):
+    """See `RawStore`."""
+
+    def variable(self, name: str) -> DatasetVariable | None:
+        """Returns the variable; never written is what holds the library's own fill."""
+        found = super().variable(name)
+        # Bytes have none unless one is given (netCDF library, default fill values).
+        if found is not None and found.dtype.itemsize > 1:
+            if '_FillValue' not in found.attributes:
+                found.fill_value = netCDF4.default_fillvals.get(found.dtype.str[1:])
+        return found
+
+    def close(self) -> None:
+        """Closes the file."""
+        self.dataset.close()

@@ -1,0 +1,1 @@
+"""The report of forecasts: one static page that a forecaster can look at."""
