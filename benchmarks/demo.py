@@ -37,7 +37,7 @@ FIELDS = {
 def run_demo(folder: pathlib.Path, seed: int) -> dict[str, float]:
     """Simulates, trains, forecasts and scores a seed; seconds that each stage took."""
     planet, forecasts = folder / 'planet.zarr', folder / 'forecasts'
-    stages = {
+    stages: dict[str, list[Any]] = {
         'simulate': ['--output', planet, '--days=780', f'--seed={seed}'],
         'train': [
             '--config=configs/demo.py',
@@ -65,19 +65,23 @@ def run_demo(folder: pathlib.Path, seed: int) -> dict[str, float]:
 
 def read_rmse(scores: pathlib.Path) -> list[dict[str, Any]]:
     """Global RMSE of the headline fields in the README's units, a row each."""
-    table = pd.read_csv(scores)
+    table: Any = pd.read_csv(scores)
     table = table[(table.metric == 'rmse') & (table.region == 'global')]
-    rows = table[table.lead_time_hours.isin(LEADS) & table.model.isin(MODELS)]
-    return [
-        {
-            'model': row.model,
-            'field': FIELDS[row.variable, row.level][0],
-            'lead_hours': int(row.lead_time_hours),
-            'rmse': row.value * FIELDS[row.variable, row.level][2],
-        }
-        for row in rows.itertuples()
-        if (row.variable, row.level) in FIELDS
-    ]
+    table = table[table.lead_time_hours.isin(LEADS) & table.model.isin(MODELS)]
+    found = []
+    for row in table.to_dict('records'):
+        field = FIELDS.get((row['variable'], row['level']))
+        if field is not None:
+            name, _, factor, _ = field
+            found.append(
+                {
+                    'model': row['model'],
+                    'field': name,
+                    'lead_hours': int(row['lead_time_hours']),
+                    'rmse': row['value'] * factor,
+                }
+            )
+    return found
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -89,7 +93,7 @@ def summarise(runs: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 def range_table(runs: Sequence[dict[str, Any]]) -> str:
     """The Markdown table: `min to max` of every field and model, lead by lead."""
-    found = summarise(runs)
+    found: Any = summarise(runs)
     rows = []
     for name, unit, _, digits in FIELDS.values():
         for model in MODELS:

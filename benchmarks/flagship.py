@@ -18,12 +18,13 @@ import numpy as np
 from benchmarks import programs
 from benchmarks.peers import Prepared
 from configs import era5_256
+from learning.update import init_train_state, make_update
 from weather.data.forcings import clock
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster, Weights
 from weather.model.loss import channel_weights
 from weather.model.state import Forcing
-from weather.training.update import DeviceBatch, init_train_state, make_update
+from weather.training.loss import DeviceBatch, make_loss
 
 SIX_HOURS = np.timedelta64(6, 'h')
 FORECAST_STEPS = 20  # Five days.
@@ -94,9 +95,11 @@ def clocks(num_steps: int) -> np.ndarray:
 def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
     """Operation `'update'`: a training update with a rollout of `num_steps`."""
     model = Forecaster.without_data(setup)
-    state = init_train_state(model, setup.training)
+    weights = model.init(jax.random.key(setup.training.seed))
+    state = init_train_state(weights, setup.training)
     batch = random_batch(setup, num_steps)
-    update = make_update(setup.training, channel_weights(model.channels, setup.loss))
+    loss = make_loss(channel_weights(model.channels, setup.loss))
+    update = make_update(loss, setup.training)
     program, compilation = programs.compile_program(update, state, model, batch)
     programs.require_memory(program)
 
@@ -111,7 +114,7 @@ def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
         'program_gib': programs.program_gib(program),
         'loss': float(metrics.loss),
         'updates': int(state.update),
-        'parameters': sum(x.size for x in jax.tree.leaves(state.variables['params'])),
+        'parameters': sum(x.size for x in jax.tree.leaves(state.weights['params'])),
     }
     return Prepared({'update': run}, facts)
 

@@ -1,38 +1,73 @@
-"""Checkpoints: everything that a run needs to go on as if it had never stopped."""
+"""Checkpoints: everything that a run needs to go on as if it had never stopped.
+
+A checkpoint is written under a hidden name and gets its own (the number of its update)
+when it is whole and its checksums stand beside its files. What is read has been
+verified before: disks, copies and people change bits, and a network with one changed
+bit still computes something.
+"""
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import datetime
+import json
+import logging
+import os
 import pathlib
+import shutil
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from learning import checksums
+from learning.files import remove, temporary_name
+
+_LOGGER = logging.getLogger(__name__)
+
+_METADATA = 'metadata'
+
+
+class CheckpointError(ValueError):
+    """Checkpoints that are there but damaged; says what is wrong with them."""
+
+
+class SaveError(OSError):
+    """A checkpoint that could not be written; those before it are whole."""
 
 
 class Checkpoints:
-    """Orbax checkpoints of a run, one per saved update; a context manager.
+    """Checkpoints of a run, one folder per saved update; a context manager.
 
-    Each holds two pytrees of arrays, so that a forecast reads no more than it needs,
-    and JSON: `training` (update number, parameters, optimiser), `forecast` (averaged
-    parameters, normaliser, statics) and `metadata` (config, loader position). Saving
-    goes on in the background; a checkpoint gets its final name when it is complete.
+    Each holds pytrees of arrays (items), so that who needs one reads no more than it,
+    and JSON under the name `metadata`. Saving goes on in the background.
     """
 
-    def __init__(self, directory: pathlib.Path | str, *, keep: int | None = None):
-        """Opens a directory of checkpoints, creating it where it is missing.
+    def __init__(
+        self,
+        directory: pathlib.Path | str,
+        *,
+        keep: int | None = None,
+        keep_best: int = 0,
+    ):
+        """Looks at a directory of checkpoints; nothing is written before `save`.
 
         Args:
-          directory: where they are.
+          directory: where they are, or will be.
           keep: how many of the newest are kept; all by default.
+          keep_best: how many of those with the smallest score are kept beside them.
         """
-        self._directory = pathlib.Path(directory).absolute()
-        self._manager = ocp.CheckpointManager(
-            self._directory,
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-            item_names=('training', 'forecast', 'metadata'),
-        )
+        self.directory = pathlib.Path(directory).absolute()
+        self._keep = keep
+        self._keep_best = keep_best
+        self._damaged: set[int] = set()
+        self._orbax: ocp.AsyncCheckpointer | None = None
+        self._pool = concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
+        self._pending: concurrent.futures.Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -43,63 +78,266 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+            if self._orbax is not None:
+                self._orbax.close()
 
     @property
-    def latest(self) -> int | None:
-        """Update number of the newest complete checkpoint."""
-        return max(self._manager.all_steps(), default=None)
+    def updates(self) -> list[int]:
+        """Update numbers of all checkpoints, whole or damaged, ascending."""
+        if not self.directory.is_dir():
+            return []
+        names = (path.name for path in self.directory.iterdir() if path.is_dir())
+        return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(
-        self, update: int, *, training: Any, forecast: Any, metadata: Mapping[str, Any]
-    ) -> None:
-        """Saves under an update number; one that is there already is left as it is."""
-        if update == self.latest:
-            return
-        self._manager.save(
-            update,
-            args=ocp.args.Composite(
-                training=ocp.args.StandardSave(training),
-                forecast=ocp.args.StandardSave(forecast),
-                metadata=ocp.args.JsonSave(dict(metadata)),
-            ),
-        )
+    def verify(self, update: int) -> list[str]:
+        """Reads a checkpoint through and says what is wrong with it: nothing, if empty.
 
-    def restore_training(self, template: Any, update: int | None = None) -> Any:
-        """Reads `training` into the shapes and shardings of `template`."""
-        return self._restore('training', template, update)
+        One that the first version saved, without checksums, is whole if every item of
+        it can be read.
+        """
+        folder = self._folder(update)
+        if checksums.exist(folder):
+            return checksums.verify(folder)
+        if any(checksums.exist(self._folder(n)) for n in self.updates if n < update):
+            return [f'{checksums.NAME} is missing']
+        return _unreadable(folder)
 
-    def restore_forecast(self, template: Any, update: int | None = None) -> Any:
-        """Reads `forecast` into the shapes and shardings of `template`."""
-        return self._restore('forecast', template, update)
+    def newest_whole(self) -> int | None:
+        """Update number of the newest checkpoint that is not damaged; none if no other.
 
-    def metadata(self, update: int | None = None) -> dict[str, Any]:
-        """Reads the metadata of a checkpoint, by default of the newest."""
-        args = ocp.args.Composite(metadata=ocp.args.JsonRestore())
-        return self._manager.restore(self.resolve(update), args=args)['metadata']
+        Damaged ones above it are named by a warning and left where they are.
+
+        Raises:
+          CheckpointError: there are checkpoints, and all are damaged.
+        """
+        found = self.updates
+        problems = ''
+        for update in reversed(found):
+            wrong = self.verify(update)
+            if not wrong:
+                if problems:
+                    _LOGGER.warning(
+                        'warning: %s; it stays as it is, %s is used instead',
+                        problems,
+                        self._folder(update),
+                    )
+                if not self.digest(update):
+                    _LOGGER.info(
+                        '%s was saved without checksums: that its numbers are those '
+                        'that were saved cannot be verified',
+                        self._folder(update),
+                    )
+                return update
+            self._damaged.add(update)
+            problems += '; ' * bool(problems) + self._describe(update, wrong)
+        if found:
+            raise CheckpointError(
+                f'expected a whole checkpoint, found none: {problems}; put back a copy '
+                f'of one, or move {self.directory} away to train from the beginning'
+            )
+        return None
 
     def resolve(self, update: int | None) -> int:
-        """Returns `update`, or the newest for `None`.
+        """Returns `update`, or the newest whole one for `None`; either is verified.
 
         Raises:
           FileNotFoundError: there is no such checkpoint, or none at all.
+          CheckpointError: it, or every one, is damaged.
         """
-        found = sorted(self._manager.all_steps())
+        found = self.updates
         if not found:
             raise FileNotFoundError(
-                f'no complete checkpoint in {self._directory}; train first with '
-                'scripts/train.py'
+                f'no complete checkpoint in {self.directory}; train first'
             )
-        if update is not None and update not in found:
+        if update is None:
+            newest = self.newest_whole()
+            assert newest is not None  # There are some: all damaged has raised.
+            return newest
+        if update not in found:
             raise FileNotFoundError(
-                f'no checkpoint of update {update} in {self._directory}; there are '
+                f'no checkpoint of update {update} in {self.directory}; there are '
                 f'{found}'
             )
-        return found[-1] if update is None else update
+        if wrong := self.verify(update):
+            raise CheckpointError(
+                f'{self._describe(update, wrong)}; name another one, or none to use '
+                'the newest that is whole'
+            )
+        return update
 
-    def _restore(self, item: str, template: Any, update: int | None) -> Any:
+    def digest(self, update: int) -> str:
+        """First 12 hexadecimal digits of the SHA-256 of a checkpoint's checksums.
+
+        Empty for one that the first version saved, without.
+        """
+        return checksums.digest(self._folder(update))
+
+    def metadata(self, update: int) -> dict[str, Any]:
+        """Reads the metadata of a checkpoint."""
+        return json.loads((self._folder(update) / _METADATA / _METADATA).read_text())
+
+    def restore(self, item: str, template: Any, update: int) -> Any:
+        """Reads an item into the shapes and shardings of `template`."""
         # A target with shardings: restoring on other devices fails without one.
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
         args = ocp.args.Composite(**{item: ocp.args.StandardRestore(target)})
-        return self._manager.restore(self.resolve(update), args=args)[item]
+        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as orbax:
+            return orbax.restore(self._folder(update), args=args)[item]
+
+    def save(
+        self,
+        update: int,
+        items: Mapping[str, Any],
+        metadata: Mapping[str, Any],
+        *,
+        score: float | None = None,
+    ) -> None:
+        """Saves in the background; a whole one of this number is left as it is.
+
+        Args:
+          update: its number.
+          items: pytrees of arrays, by name.
+          metadata: JSON types.
+          score: by which the best are kept; the smaller the better.
+
+        Raises:
+          SaveError: this one, or the one before, cannot be written.
+        """
+        self.wait()
+        if update in self.updates and update not in self._damaged:
+            return
+        staging = temporary_name(self._folder(update))
+        try:
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            if self._orbax is None:
+                handler = ocp.CompositeCheckpointHandler()
+                self._orbax = ocp.AsyncCheckpointer(handler)
+            arguments = {n: ocp.args.StandardSave(tree) for n, tree in items.items()}
+            arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
+            args = ocp.args.Composite(**arguments)
+            self._orbax.save(staging / str(update), args=args)
+        # Whatever Orbax and the libraries below it make of a disk that is full.
+        except Exception as error:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise self._save_error(update, error) from error
+        self._pending = self._pool.submit(
+            self._finish, self._orbax, staging, update, score
+        )
+
+    def wait(self) -> None:
+        """Waits for the checkpoint that is being written, if any.
+
+        Raises:
+          SaveError: it cannot be written.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def clear_leftovers(self) -> None:
+        """Removes what was left unfinished; only for who holds the run's lock."""
+        if self.directory.is_dir():
+            for path in list(self.directory.iterdir()):
+                # The first version's were Orbax's own.
+                if path.name.endswith('.tmp') or 'orbax-checkpoint-tmp' in path.name:
+                    remove(path)
+
+    def _finish(
+        self,
+        orbax: ocp.AsyncCheckpointer,
+        staging: pathlib.Path,
+        update: int,
+        score: float | None,
+    ) -> None:
+        """Waits for the files, adds their checksums, gives them their name; a thread's.
+
+        Checksums come from what was written, read again: Orbax compresses, so that
+        there is nothing to compute them of before.
+        """
+        whole = staging / str(update)
+        try:
+            orbax.wait_until_finished()
+            checksums.write(whole, {'update': update, 'score': score})
+            self._move_damaged_away(update)
+            os.rename(whole, self._folder(update))
+            self._rotate()
+        except Exception as error:
+            raise self._save_error(update, error) from error
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def _move_damaged_away(self, update: int) -> None:
+        """Gives damaged ones that training has passed again a name of no update."""
+        now = f'{datetime.datetime.now():%Y%m%dT%H%M%S}'
+        for damaged in sorted(n for n in self._damaged if n <= update):
+            folder = self._folder(damaged)
+            os.rename(folder, folder.with_name(f'{damaged}.damaged-{now}'))
+            self._damaged.discard(damaged)
+
+    def _rotate(self) -> None:
+        """Removes all but the newest and the best; damaged ones stay."""
+        if self._keep is None:
+            return
+        found = [n for n in self.updates if n not in self._damaged]
+        scores = {n: score for n in found if (score := self._score(n)) is not None}
+        # Of equal scores the oldest: later ones repeat it until they have their own.
+        best = sorted(scores, key=lambda n: (scores[n], n))[: self._keep_best]
+        for update in found[: -self._keep]:
+            if update not in best:
+                # Half removed it would look damaged.
+                aside = temporary_name(self._folder(update))
+                os.rename(self._folder(update), aside)
+                shutil.rmtree(aside, ignore_errors=True)
+
+    def _score(self, update: int) -> float | None:
+        try:
+            return checksums.read(self._folder(update))['score']
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def _folder(self, update: int) -> pathlib.Path:
+        return self.directory / str(update)
+
+    def _describe(self, update: int, problems: list[str]) -> str:
+        more = f' (and {len(problems) - 1} more)' if problems[1:] else ''
+        return f'checkpoint {self._folder(update)} is damaged: {problems[0]}{more}'
+
+    def _save_error(self, update: int, error: Exception) -> SaveError:
+        return SaveError(
+            f'checkpoint {self._folder(update)} cannot be written '
+            f'({checksums.first_line(error)}); those before it are whole: once there '
+            'is room, the same command goes on from the newest'
+        )
+
+
+def _unreadable(folder: pathlib.Path) -> list[str]:
+    """Which items of a checkpoint without checksums cannot be read, and why."""
+    try:
+        text = (folder / '_CHECKPOINT_METADATA').read_text('utf-8')
+        items = sorted(json.loads(text)['item_handlers'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f'_CHECKPOINT_METADATA cannot be read ({checksums.first_line(error)})']
+    problems = []
+    for item in items:
+        try:
+            if item == _METADATA:
+                json.loads((folder / item / item).read_text('utf-8'))
+            else:
+                _read_arrays(folder / item)
+        # What Orbax and TensorStore raise for damaged files has no common class.
+        except Exception as error:
+            problems.append(f'{item} cannot be read ({checksums.first_line(error)})')
+    return problems
+
+
+def _read_arrays(folder: pathlib.Path) -> Any:
+    """Reads an item without knowing its shapes."""
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        tree = handler.metadata(folder).tree
+        kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
+        return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=kinds))

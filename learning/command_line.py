@@ -1,4 +1,4 @@
-"""What every script does around its one call: flags, log, and errors in one line."""
+"""What every script does around its one call: flags, log, signals, one-line errors."""
 
 from __future__ import annotations
 
@@ -9,34 +9,51 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 from absl import logging as absl_logging
 
-from learning import config_flags
+from learning import config_flags, signals
 
 _TRACEBACK = flags.DEFINE_bool(
     'traceback', False, 'Show where an error came from, not only what it is.'
 )
 # What bad input raises: all of them say what was expected, found, and how to fix it.
-_ERRORS = (ValueError, OSError, FloatingPointError)
+_EXPECTED = (ValueError, OSError, FloatingPointError)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses the flags and calls `main`; bad input ends in one line and status 1."""
+def execute(main: Callable[[], None]) -> None:
+    """Parses the flags and calls `main`.
+
+    Bad input ends in one line and status 1; a signal in one line and the status that
+    shells expect of it (130 for Ctrl-C, 143 for SIGTERM), after context managers have
+    cleaned up.
+    """
+    signals.install()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
 
 
 def _guarded(main: Callable[[], None], argv: Sequence[str]) -> int:
     if argv[1:]:
         raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
-    # This project's messages are for its users; those of libraries only if they warn.
-    absl_logging.set_verbosity(absl_logging.WARNING)
-    logging.getLogger('weather').setLevel(logging.INFO)
-    absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(message)s'))
+    _set_up_log()
     try:
         main()
-    except _ERRORS as error:
+    except signals.Interrupted as interrupted:
+        print(interrupted.message, file=sys.stderr)
+        return interrupted.status
+    except Exception as error:
         if _TRACEBACK.value:
             raise
         return _fail(error)
     return 0
+
+
+def _set_up_log() -> None:
+    """This project's messages are for its users; those of libraries if they warn."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    for room in ('learning', 'weather'):
+        logging.getLogger(room).setLevel(logging.INFO)
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(message)s'))
+    if not _TRACEBACK.value:
+        # Orbax logs, with a traceback, the errors that it raises a moment later.
+        logging.getLogger('absl').setLevel(logging.CRITICAL)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -47,9 +64,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
         # Only the flags of help end here, and absl calls that a failure.
         sys.exit(0)
     except flags.Error as error:
-        sys.exit(_fail(error))
+        sys.exit(_fail(error, expected=True))
 
 
-def _fail(error: BaseException) -> int:
-    print(f'error: {error}', file=sys.stderr)
+def _fail(error: BaseException, *, expected: bool = False) -> int:
+    message: object = error
+    # The text of a KeyError is the representation of its message, quotes and all.
+    if isinstance(message, KeyError) and message.args:
+        message = message.args[0]
+    text = ' '.join(str(message).split()) or type(error).__name__
+    if not (expected or isinstance(error, _EXPECTED)):
+        text = f'{type(error).__name__}: {text} (--traceback shows where)'
+    print(f'error: {text}', file=sys.stderr)
     return 1

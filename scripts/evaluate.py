@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    command_line.run(main)
+    command_line.execute(main)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sphere_ops.grid import area_weights
 from weather.data.axes import Axes
 from weather.data.stored_field import StoredField
 from weather.data.units import GRAVITY, to_canonical
 from weather.variables import VARIABLES, Channel
+
+_HORIZONTAL = ('latitude', 'longitude')
 
 
 def check_units(name: str, units: str | None, source: str) -> None:
@@ -72,15 +75,14 @@ def check_sample(
     The middle of the store is read; its ends too where a channel is NaN there, since
     public stores have NaN days.
     """
-    last = max(field.times.size - 1, 0)
     empty: set[Channel] = set()
-    for number, time in enumerate((last // 2, 0, last)):
-        means = _channel_means(field, levels, axes, time)
+    for number, along in enumerate((0.5, 0.0, 1.0)):
+        means = _channel_means(field, levels, axes, along)
         for channel, mean in means.items():
             check_mean(channel, mean, field.source)
         nan = {channel for channel, mean in means.items() if np.isnan(mean)}
         empty = nan if number == 0 else empty & nan
-        if not empty or not check_nan or 'time' not in field.dims:
+        if not empty or field.dims == _HORIZONTAL:
             break
     if empty and check_nan:
         names = ', '.join(str(channel) for channel in means if channel in empty)
@@ -91,16 +93,24 @@ def check_sample(
 
 
 def _channel_means(
-    field: StoredField, levels: Sequence[float], axes: Axes, time: int
+    field: StoredField, levels: Sequence[float], axes: Axes, along: float
 ) -> dict[Channel, float]:
-    """Returns the area mean of every channel at a time; NaN where all is NaN."""
-    selection = {'time': np.array([time])} if 'time' in field.dims else {}
+    """Returns the area mean of every channel; NaN where all is NaN.
+
+    Read at one place of every axis but level, latitude and longitude: `along` it, 0 at
+    its start and 1 at its end.
+    """
+    selection = {
+        dim: np.array([int(along * (size - 1))])
+        for dim, size in zip(field.dims, field.shape, strict=True)
+        if dim not in ('level', *_HORIZONTAL)
+    }
     if 'level' in field.dims:
         order = axes.coordinates['level'].tolist()
         selection['level'] = np.array([order.index(level) for level in levels])
-    assert axes.grid is not None
-    values = field.read(selection).reshape(-1, *axes.grid.shape)
-    weights = np.broadcast_to(axes.grid.area_weights[:, None], axes.grid.shape)
+    values = field.read(selection).reshape(-1, *field.shape[-2:])
+    rows = area_weights(axes.coordinates['latitude'])
+    weights = np.broadcast_to(rows[:, None], values.shape[1:])
     channels = [Channel(field.name, level) for level in levels or (None,)]
     means = {}
     for channel, horizontal in zip(channels, values, strict=True):

@@ -136,7 +136,7 @@ def _as_stored(number: np.number, dtype: np.dtype) -> np.generic | None:
         return None
     limits, bits = np.iinfo(dtype), 8 * dtype.itemsize
     # -1 is 255 where `_Unsigned` is beside a fill value of the signed type.
-    for shifted in (int(number), int(number) % 2**bits, int(number) - 2**bits):
+    for shifted in (int(number), int(number) + 2**bits, int(number) - 2**bits):
         if limits.min <= shifted <= limits.max:
             return dtype.newbyteorder('=').type(shifted)
     return None

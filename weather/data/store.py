@@ -189,6 +189,7 @@ def open_dataset(
     dims = [dim for dim in DIMS if not (dim == 'member' and one_member)]
     fields = {name: _field(part, name, axes, dims) for name in part.variables}
     dataset = _dataset(part, fields, axes)
+    dataset.encoding['source'] = part.address
     dataset.set_close(part.close)
     return dataset
 

@@ -6,7 +6,6 @@ handed on before the next is made, so that memory does not grow with the lead ti
 
 from __future__ import annotations
 
-import logging
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import xarray
 from tqdm import tqdm
 
+from learning import signals
 from weather.data.forcings import clock
 from weather.data.sources import StoreNotFoundError
 from weather.data.store import Atmosphere, open_atmosphere
@@ -41,7 +41,6 @@ from weather.model.forecaster import Forecaster, Weights
 from weather.model.state import Forcing, stack_fields
 
 _HOUR = np.timedelta64(1, 'h')
-_LOGGER = logging.getLogger(__name__)
 
 
 class Slab(NamedTuple):
@@ -182,11 +181,10 @@ def write_all(
             ):
                 threaded.write(slab.lead, slab.states, starts=slab.starts)
                 bar.update(len(slab.states))
-    except KeyboardInterrupt:
-        _LOGGER.warning(
-            'stopped: what was finished stays in %s, what was not is removed; the same '
-            'command with --skip_existing goes on',
-            output,
+    except signals.Interrupted as interrupted:
+        interrupted.message += (
+            f': what was finished stays in {output}, what was not is removed; the same '
+            'command with --skip_existing goes on'
         )
         raise
     print(f'{len(layout.init_times)} {done}')

@@ -50,9 +50,8 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
         model = Forecaster.without_data(setup)
-        items = checkpoints.restore_forecast(model.template(), update)
-        # Checkpoints have checksums, and with them a digest, from version 0.2 on.
-        digest = getattr(checkpoints, 'digest', lambda update: '')(update)
+        items = checkpoints.restore('forecast', model.template(), update)
+        digest = checkpoints.digest(update)
     model, weights = model.with_items(items)
     return Run(
         setup=setup,

@@ -1,6 +1,7 @@
 """Forecasts: the model's own steps, read, named and written as they should be."""
 
 import dataclasses
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 from flax import struct
 
+from learning import signals
 from learning.files import OutputError
 from tests.weather import tiny
 from weather.data.forcings import clock
@@ -242,7 +244,7 @@ def stopped_at(run, monkeypatch, *, start, lead):
     def stream(trained, atmosphere, layout, *, batch_size):
         for slab in whole(trained, atmosphere, layout, batch_size=1):
             if (slab.starts.start, slab.lead) == (start, lead):
-                raise KeyboardInterrupt
+                raise signals.Interrupted(signal.SIGTERM)
             yield slab
 
     monkeypatch.setattr(forecast, 'stream', stream)
@@ -250,13 +252,14 @@ def stopped_at(run, monkeypatch, *, start, lead):
 
 @pytest.mark.parametrize('form', ['out', 'out.zarr'])
 def test_what_was_interrupted_goes_on_where_it_stopped(
-    run, store, tmp_path, monkeypatch, caplog, capsys, form
+    run, store, tmp_path, monkeypatch, capsys, form
 ):
     output = tmp_path / form
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(signals.Interrupted) as stopped:
         stopped_at(run, patch, start=2, lead=1)
         write(run, store, output)
-    assert 'the same command with --skip_existing goes on' in caplog.text
+    assert stopped.value.message.startswith('stopped by SIGTERM: ')
+    assert stopped.value.message.endswith('with --skip_existing goes on')
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob('*.nc')}
     if form == 'out':
         assert sorted(before)[0] == 'forecast_20010109T0000.nc'

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -11,11 +12,12 @@ import jax
 import numpy as np
 import pytest
 
+from learning import lock
 from learning.checkpoint import Checkpoints
+from learning.update import init_train_state
 from tests.weather import tiny
 from weather.forecasting.run import load_run
 from weather.training.trainer import train
-from weather.training.update import init_train_state, learning_rate_schedule
 from weather.workdir import Workdir, WorkdirError
 
 # Eight devices add up a gradient in another order than one: float32 round-off, which
@@ -60,15 +62,15 @@ def checkpointed(workdir):
     files = Workdir(workdir)
     setup = files.read_config()
     run = load_run(workdir)
-    state = init_train_state(run.model, setup.training)
+    state = init_train_state(run.variables, setup.training)
     template = {
         'update': state.update,
-        'variables': state.variables,
+        'variables': state.weights,
         'optimizer': state.optimizer,
     }
-    with Checkpoints(files.checkpoints) as saved:
-        assert saved.latest == setup.training.num_updates
-        training = saved.restore_training(template)
+    saved = Checkpoints(files.checkpoints)
+    assert saved.updates[-1] == setup.training.num_updates
+    training = saved.restore('training', template, saved.updates[-1])
     leaves = jax.tree_util.tree_leaves_with_path((training, run.variables))
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -107,6 +109,53 @@ def test_a_killed_training_ends_bit_for_bit_like_one_that_was_not(
     assert read_metrics(workdir) == read_metrics(finished)
 
 
+def test_a_damaged_checkpoint_is_passed_by_and_the_end_is_the_same(
+    store, finished, tmp_path, caplog
+):
+    """Bit for bit: the one before it is as good a place to go on from."""
+    workdir = shutil.copytree(finished, tmp_path / 'damaged')
+    newest = Workdir(workdir).checkpoints / '9'
+    damaged = max(newest.glob('training/**/d/*'), key=lambda path: path.stat().st_size)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+
+    train(tiny.setup(store), workdir)
+    named = [line for line in caplog.messages if 'is damaged' in line]
+    assert len(named) == 1 and str(newest) in named[0] and '8 is used' in named[0]
+    expected, found = checkpointed(finished), checkpointed(workdir)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert read_metrics(workdir) == read_metrics(finished)
+    (kept,) = newest.parent.glob('9.damaged-*')
+    assert (kept / damaged.relative_to(newest)).read_bytes() == content
+
+
+def test_what_the_loss_decides_survives_in_the_checkpoint(finished):
+    saved = Checkpoints(Workdir(finished).checkpoints)
+    losses = {(u, name): float(value) for u, name, value in read_metrics(finished)}
+    progress = saved.metadata(9)['progress']
+    assert set(progress['best']) == {'1', '2'}  # By the length of the rollout.
+    assert progress['best']['2'] <= losses[6, 'loss']
+    np.testing.assert_allclose(
+        progress['validation_loss'], losses[9, 'validation_loss'], rtol=1e-7
+    )
+
+
+def test_a_second_training_in_the_workdir_is_refused(store, tmp_path):
+    with lock.hold(tmp_path / 'run', work='training'):
+        with pytest.raises(lock.LockedError, match=f'process {os.getpid()} on '):
+            train(tiny.setup(store), tmp_path / 'run')
+    assert not Workdir(tmp_path / 'run').config.exists()
+
+
+def test_the_checkpoints_of_another_run_are_refused(store, finished, tmp_path):
+    other = Workdir(tmp_path / 'other')
+    shutil.copytree(Workdir(finished).checkpoints, other.checkpoints)
+    with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
+        train(tiny.setup(store, learning_rate=1e-3), other.path)
+
+
 def test_eight_devices_train_like_one(store, finished, tmp_path):
     flags = '--xla_force_host_platform_device_count=8'
     process = start(store, tmp_path / 'eight', XLA_FLAGS=flags)
@@ -124,7 +173,7 @@ def test_eight_devices_train_like_one(store, finished, tmp_path):
 def test_a_finished_training_has_nothing_left_to_do(store, finished, capsys):
     before = read_metrics(finished)
     train(tiny.setup(store), finished)
-    assert 'resuming after update 9' in capsys.readouterr().out
+    assert 'nothing left to do: ' in capsys.readouterr().out
     assert read_metrics(finished) == before
 
 
@@ -149,8 +198,7 @@ def test_metrics_are_there_once_per_update_with_a_loss_for_every_lead(finished):
 
 
 def test_a_checkpoint_says_what_it_was_trained_on(store, finished):
-    with Checkpoints(Workdir(finished).checkpoints) as saved:
-        metadata = saved.metadata()
+    metadata = Checkpoints(Workdir(finished).checkpoints).metadata(9)
     assert metadata['config'] == tiny.setup(store).to_dict()
     assert metadata['loader'] == {'seed': 0, 'next_update': 9}
     assert metadata['timestep_seconds'] == 6 * 3600
@@ -163,7 +211,7 @@ def test_a_checkpoint_that_is_not_there_is_named(finished):
 
 def test_a_loss_that_is_not_finite_stops_the_training(store, tmp_path):
     setup = tiny.setup(store, learning_rate=1e38, warmup_updates=0, clip_norm=1e30)
-    with pytest.raises(FloatingPointError, match='lower training.learning_rate'):
+    with pytest.raises(FloatingPointError, match='Lower training.learning_rate'):
         train(setup, tmp_path / 'run')
 
 
@@ -174,23 +222,6 @@ def test_a_period_too_short_for_the_rollout_is_refused_before_anything_is_writte
     with pytest.raises(ValueError, match='at least 10 consecutive'):
         train(setup, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()
-
-
-def test_a_batch_that_does_not_divide_over_the_devices_is_refused():
-    from weather.training.sharding import check_batch_size
-
-    class Mesh:
-        size = 8
-
-    with pytest.raises(ValueError, match='multiple of the 8 devices, got 12'):
-        check_batch_size(12, Mesh())
-
-
-def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_zero(store):
-    schedule = learning_rate_schedule(tiny.setup(store).training)
-    np.testing.assert_allclose(
-        [schedule(0), schedule(2), schedule(9)], [0, 1e-2, 0], rtol=0, atol=1e-8
-    )
 
 
 def test_statistics_of_another_period_are_refused(store, tmp_path):

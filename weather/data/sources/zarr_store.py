@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -74,6 +75,8 @@ def _attempts(source: str, options: Options) -> list[dict[str, Any] | None]:
         if 'STORAGE_EMULATOR_HOST' in os.environ:
             # gcsfs would open gRPC over TLS to the emulator, and hang.
             os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
+        # It would print a traceback beside the error that it raises.
+        logging.getLogger('gcsfs').setLevel(logging.CRITICAL)
         if 'token' not in (options or {}):
             attempts.append({**(options or {}), 'token': 'anon'})
     return attempts

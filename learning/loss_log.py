@@ -1,21 +1,24 @@
-"""Metrics of a training run: TensorBoard, a CSV, and one line on the console."""
+"""Losses of a training as it goes: a CSV, TensorBoard, and lines on the console."""
 
 from __future__ import annotations
 
 import csv
 import math
+import pathlib
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from learning.files import replacing
-from weather.workdir import Workdir
 
+# `num_steps`: how many parts a loss has, in weather one for every step of a rollout.
 COLUMNS = ('update', 'num_steps', 'name', 'value')
 
 
@@ -35,27 +38,40 @@ class Stopwatch:
         return updates / (time.perf_counter() - self._time) if updates else math.nan
 
 
-class MetricsWriter:
-    """Writes metrics of updates; a context manager.
+class LossLog:
+    """Writes named values of updates; a context manager.
 
     A resumed run drops what an earlier one wrote past the update it goes on from, so
     that every update is there once.
     """
 
-    def __init__(self, workdir: Workdir, *, first_update: int, num_updates: int):
-        """Opens the files of `workdir`.
+    def __init__(
+        self,
+        table: pathlib.Path,
+        tensorboard: pathlib.Path,
+        *,
+        first_update: int,
+        num_updates: int,
+    ):
+        """Opens the files.
 
         Args:
-          workdir: the run directory.
+          table: the CSV.
+          tensorboard: folder of event files.
           first_update: updates already done.
           num_updates: updates in all.
         """
-        _drop_from(workdir, first_update)
-        self._tensorboard = tensorboardX.SummaryWriter(
-            str(workdir.tensorboard), purge_step=first_update + 1
-        )
-        self._csv = workdir.metrics.open('a', newline='')
-        self._rows = csv.writer(self._csv)
+        _drop_from(table, first_update)
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        # Not the SummaryWriter: a thread of it does the writing, and where that fails
+        # (a full disk) dies with a traceback and lets the training wait for ever.
+        self._events = EventsWriter(str(tensorboard / 'events'))
+        purge = first_update + 1
+        start = SessionLog(status=SessionLog.START)
+        self._events.write_event(Event(step=purge, file_version='brain.Event:2'))
+        self._events.write_event(Event(step=purge, session_log=start))
+        self._table = table.open('a', newline='')
+        self._rows = csv.writer(self._table)
         # No bar where nobody watches: a log file would fill with its frames.
         self._bar = tqdm(
             total=num_updates,
@@ -74,20 +90,22 @@ class MetricsWriter:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
-        self._csv.close()
-        self._tensorboard.close()
+        self._table.close()
+        self._events.close()
 
     def advance(self) -> None:
         """Moves the progress bar by one update."""
         self._bar.update()
 
-    def write(self, update: int, num_steps: int, values: Mapping[str, float]) -> None:
+    def write(self, update: int, num_parts: int, values: Mapping[str, float]) -> None:
         """Writes named values after `update` updates."""
         for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, update)
-            self._rows.writerow((update, num_steps, name, f'{value:.8g}'))
-        self._csv.flush()
-        self._tensorboard.flush()
+            self._rows.writerow((update, num_parts, name, f'{value:.8g}'))
+            summary = scalar(name, value)
+            event = Event(wall_time=time.time(), step=update, summary=summary)
+            self._events.write_event(event)
+        self._table.flush()
+        self._events.flush()
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
@@ -95,16 +113,16 @@ class MetricsWriter:
         sys.stdout.flush()
 
 
-def _drop_from(workdir: Workdir, first_update: int) -> None:
+def _drop_from(table: pathlib.Path, first_update: int) -> None:
     """Rewrites the CSV with the rows up to `first_update`, header included."""
     rows = []
-    if workdir.metrics.exists():
-        with workdir.metrics.open(newline='') as file:
+    if table.exists():
+        with table.open(newline='') as file:
             rows = [
                 [row[name] for name in COLUMNS]
                 for row in csv.DictReader(file)
                 if row['value'] and int(row['update']) <= first_update
             ]
-    with replacing(workdir.metrics) as temporary:
+    with replacing(table) as temporary:
         with temporary.open('w', newline='') as file:
             csv.writer(file).writerows([COLUMNS, *rows])

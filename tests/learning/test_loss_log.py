@@ -1,0 +1,60 @@
+"""Every update is in the log once, whatever happened in between."""
+
+import math
+
+from learning.loss_log import LossLog, Stopwatch
+
+
+def write(folder, first, *updates):
+    files = folder / 'metrics.csv', folder / 'tensorboard'
+    with LossLog(*files, first_update=first, num_updates=9) as log:
+        for update in updates:
+            log.advance()
+            log.write(update, 2, {'loss': 1 / update})
+
+
+def rows(folder):
+    return (folder / 'metrics.csv').read_text().splitlines()
+
+
+def test_a_resumed_training_drops_what_it_makes_again(tmp_path):
+    write(tmp_path, 0, 1, 2, 3)
+    write(tmp_path, 2, 3, 4)
+    assert rows(tmp_path) == [
+        'update,num_steps,name,value',
+        '1,2,loss,1',
+        '2,2,loss,0.5',
+        '3,2,loss,0.33333333',
+        '4,2,loss,0.25',
+    ]
+
+
+def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
+    write(tmp_path, 0, 1)
+    with (tmp_path / 'metrics.csv').open('a') as file:
+        file.write('2,2,lo')
+    write(tmp_path, 2)
+    assert rows(tmp_path) == ['update,num_steps,name,value', '1,2,loss,1']
+
+
+def test_tensorboard_reads_the_values_at_their_updates(tmp_path):
+    from tensorboardX.proto.event_pb2 import Event
+
+    write(tmp_path, 1, 2, 3)
+    (path,) = (tmp_path / 'tensorboard').glob('events.*')
+    data, events = path.read_bytes(), []
+    while data:  # A record: length, its checksum, content, its checksum.
+        length = int.from_bytes(data[:8], 'little')
+        events.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    values = {e.step: e.summary.value[0] for e in events if e.summary.value}
+    assert {step: v.tag for step, v in values.items()} == {2: 'loss', 3: 'loss'}
+    assert values[2].simple_value == 0.5
+    # What an earlier start wrote from update 2 on is not shown.
+    assert [e.step for e in events if e.session_log.status] == [2]
+
+
+def test_the_stopwatch_counts_what_it_was_started_for():
+    watch = Stopwatch(5)
+    assert math.isnan(watch.rate(5))
+    assert watch.rate(7) > 0
