@@ -35,7 +35,7 @@ class DatasetVariable:
         self.fill_value = fill_value
         # Where nothing is known, one field at a time.
         chunks = dict.fromkeys(self.dims, 1) | dict(list(variable.sizes.items())[-2:])
-        chunks |= variable.encoding.get('preferred_chunks') or {}
+        chunks |= variable.chunksizes or variable.encoding.get('preferred_chunks') or {}
         self.chunks = tuple(int(np.max(chunks[dim])) for dim in variable.dims)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
