@@ -237,7 +237,8 @@ class _Sector(NamedTuple):
             field[..., self.rows, part].sum(axis=-1, dtype=np.float64)
             for part in self.columns
         )
-        means = along_rows @ self.weights
+        with np.errstate(invalid='ignore'):  # Infinity times a weight of zero.
+            means = along_rows @ self.weights
         if not np.isfinite(means).all():
             # The product spread a NaN to regions where its weight is zero.
             for region, weights in enumerate(self.weights.T):
