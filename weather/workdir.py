@@ -100,7 +100,7 @@ class Workdir:
         return self.path / 'tensorboard'
 
     @property
-    def metrics(self) -> pathlib.Path:
+    def losses(self) -> pathlib.Path:
         """Losses by update, CSV."""
         return self.path / 'metrics.csv'
 

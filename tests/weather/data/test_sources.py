@@ -96,7 +96,7 @@ def test_another_kind_of_source_is_one_new_file(coded_dataset, tmp_path, monkeyp
             def claims(source):
                 return isinstance(source, str) and source.endswith('.npys')
 
-            def open_store(source, options):
+            def open_raw(source, options):
                 folder = pathlib.Path(source)
                 dims = json.loads((folder / 'dims.json').read_text())
                 arrays = {k: (v, np.load(folder / f'{k}.npy')) for k, v in dims.items()}

@@ -31,7 +31,7 @@ def claims(source: Any) -> bool:
         return file.read(4) in _MAGIC
 
 
-def open_store(source: str, options: Options) -> NetcdfStore:
+def open_raw(source: str, options: Options) -> NetcdfStore:
     """Opens one file.
 
     xarray keeps at most 128 files open at a time, so a directory may hold any number.

@@ -36,7 +36,7 @@ def claims(source: Any) -> bool:
     )
 
 
-def open_store(source: str, options: Options) -> ZarrStore:
+def open_raw(source: str, options: Options) -> ZarrStore:
     """Opens a group; without credentials, anonymously.
 
     On a local disk the metadata are read array by array: a consolidated copy may be
