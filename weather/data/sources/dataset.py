@@ -34,7 +34,9 @@ class DatasetVariable:
         self.attributes = {str(name): value for name, value in variable.attrs.items()}
         self.fill_value = fill_value
         # Where nothing is known, one field at a time.
-        chunks = dict.fromkeys(self.dims, 1) | dict(list(variable.sizes.items())[-2:])
+        chunks: dict[Any, Any] = dict.fromkeys(self.dims, 1) | dict(
+            list(variable.sizes.items())[-2:]
+        )
         chunks |= variable.chunksizes or variable.encoding.get('preferred_chunks') or {}
         self.chunks = tuple(int(np.max(chunks[dim])) for dim in variable.dims)
 
