@@ -13,7 +13,7 @@ import xarray as xr
 
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.evaluation import normals, shared, sources
+from weather.evaluation import normals, readers, shared
 from weather.evaluation.regions import Region, extent
 
 # Forecasts are read in blocks of lead times of about this size; two exist at a time.
@@ -86,14 +86,14 @@ class Pairing:
         no such axis. Variables that are read together have the same levels.
         """
         arrays = [
-            sources.LevelArray(
+            readers.LevelArray(
                 self.forecasts[name], self.levels[name], self.units(name)
             )
             for name in names
         ]
         blocks = list(self._blocks(names))
         reads = [functools.partial(self._read, arrays, *block) for block in blocks]
-        read_ahead = sources.read_ahead(reads)
+        read_ahead = readers.read_ahead(reads)
         for (start, part), fields in zip(blocks, read_ahead, strict=True):
             for offset, of_lead in enumerate(zip(*fields, strict=True)):
                 yield start, part.start + offset, *of_lead
@@ -108,14 +108,14 @@ class Pairing:
                 yield start, slice(first, min(first + per_read, self.leads.size))
 
     def _read(
-        self, arrays: Sequence[sources.LevelArray], start: int, part: slice
+        self, arrays: Sequence[readers.LevelArray], start: int, part: slice
     ) -> list[np.ndarray]:
         """Fields `[lead, member, level, lat, lon]` of each variable."""
         at = {'time': int(self.rows[start]), 'prediction_timedelta': self.leads[part]}
         return [array.read('prediction_timedelta', 'member', **at) for array in arrays]
 
     def climatology_reader(
-        self, name: str, cache: sources.BlockCache
+        self, name: str, cache: readers.BlockCache
     ) -> Callable[[int], np.ndarray] | None:
         """Returns a function from the position of a valid time to its climatology.
 
@@ -140,7 +140,7 @@ class Pairing:
             return 'no axis dayofyear in the climatology'
         if ('level' in variable.dims) != (self.levels[name] != (None,)):
             return 'a level axis in only one of truth and climatology'
-        if sources.conversion(variable, self.units(name)) is None:
+        if readers.conversion(variable, self.units(name)) is None:
             return f'units {variable.attrs["units"]!r} in the climatology'
         return None
 
@@ -183,9 +183,9 @@ def pair(
     Raises:
       ValueError: sources that do not fit together; the message says where.
     """
-    sources.check_same_grid(forecasts, truth, 'forecast')
+    readers.check_same_grid(forecasts, truth, 'forecast')
     if climatology is not None:
-        sources.check_same_grid(climatology, truth, 'climatology')
+        readers.check_same_grid(climatology, truth, 'climatology')
     chosen = _select_baselines(baselines, climatology)
     if model in BASELINES:
         raise ValueError(

@@ -39,18 +39,23 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
 
     Args:
       workdir: the run directory that `scripts/train.py` filled.
-      update: which checkpoint; by default the newest.
+      update: which checkpoint; by default the newest that is whole.
 
     Raises:
-      WorkdirError, FileNotFoundError: no run there, or no such checkpoint.
+      WorkdirError: no run there, or the checkpoint is of another one.
+      FileNotFoundError: no such checkpoint.
+      CheckpointError: it, or every one, is damaged.
     """
     files = Workdir(workdir)
     setup = files.read_config()
     with Checkpoints(files.checkpoints) as checkpoints:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
+        files.check_checkpoint(metadata)
+        digest = checkpoints.digest(update)
         model = Forecaster.without_data(setup)
         items = checkpoints.restore('forecast', model.template(), update)
+        digest = checkpoints.digest(update)
     model, weights = model.with_items(items)
     return Run(
         setup=setup,
@@ -61,6 +66,7 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
             'title': f'Forecasts of spherecast, run {files.path.name}',
             'config_hash': setup.digest,
             'checkpoint': f'{files.checkpoints.name}/{update}',
+            'checkpoint_digest': digest,
             'training_data': setup.data.store,
             'num_parameters': f'{metadata["num_parameters"]:,}',
             'training_code': f'{metadata["code_version"]}, {metadata["git_commit"]}',
