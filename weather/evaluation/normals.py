@@ -30,7 +30,7 @@ def reader(
       wanted_units: of the fields; by default those of the climatology.
     """
     hours = variable.hour.values if 'hour' in variable.dims else [None]
-    readers = {
+    of_hour = {
         hour: readers.FieldReader(
             variable if hour is None else variable.sel(hour=hour),
             'dayofyear',
@@ -41,8 +41,8 @@ def reader(
         for hour in hours
     }
     days = pd.Index(variable.dayofyear.values).get_indexer(times.day_of_year)
-    of_time = [None] * len(times) if None in readers else times.hour
-    return lambda position: readers[of_time[position]](int(days[position]))
+    of_time = [None] * len(times) if None in of_hour else times.hour
+    return lambda position: of_hour[of_time[position]](int(days[position]))
 
 
 def check_days(climatology: xr.Dataset, valid_times: np.ndarray) -> None:
