@@ -240,6 +240,11 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def check(self) -> None:
+        """Raises `SaveError` if the writing has failed by now; does not wait."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
     def clear_leftovers(self) -> None:
         """Removes what was left unfinished; only for who holds the run's lock."""
         if self.directory.is_dir():

@@ -164,6 +164,7 @@ class _Loop:
         if self.previous is not None:
             self.progress.judge(*self.previous, settings.max_loss_ratio)
         self.previous = update, result
+        self.saved.check()
         self.log.advance()
         if self._due(update, settings.log_every):
             self._log(update, result)

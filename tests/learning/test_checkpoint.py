@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -226,6 +227,17 @@ def test_a_full_disk_is_one_line_at_the_next_save_and_spoils_nothing(
             saved.save(50, items(50), {})
     assert sorted(path.name for path in copied.iterdir()) == ['10', '20', '30']
     assert Checkpoints(copied).newest_whole() == 30
+
+
+def test_that_it_failed_is_known_before_the_next_save(copied, monkeypatch):
+    monkeypatch.setattr(checksums, 'write', full_disk)
+    deadline = time.monotonic() + 60
+    with Checkpoints(copied) as saved:
+        saved.save(40, items(40), {})
+        with pytest.raises(SaveError, match='40 cannot be written'):
+            while time.monotonic() < deadline:
+                saved.check()
+                time.sleep(0.01)
 
 
 def test_a_place_where_nothing_can_be_made_is_one_line(tmp_path):
