@@ -109,6 +109,7 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    # Before `variables`: fields are checked in this order, and those need these.
     definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
     roles: dict[str, Literal['both', 'input', 'output']] = {}
@@ -145,6 +146,7 @@ class Data(Group):
         return self.roles.get(name, get_variable(name).role)
 
     def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
+        # The table's order, whatever the config's: checkpoints count channels.
         rank = {name: i for i, name in enumerate(VARIABLES)}
         names = sorted(self.variables, key=lambda name: rank[name])
         return {
@@ -306,7 +308,7 @@ class Experiment(Config):
     model: Model
     loss: Loss = Loss()
     training: Training
-    forecast: Annotated[Forecast, MACHINE] = Forecast()
+    forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
 
     @classmethod

@@ -41,10 +41,7 @@ def average_scores(
 ) -> dict[str, Averages]:
     """Scores every variable of a plan, and the vectors that they make, by name.
 
-    Args:
-      plan: what is compared with what.
-      mean: over the regions that are scored.
-      cache_bytes: memory for fields of truth and climatology that are read again.
+    `cache_bytes` is memory for fields of truth and climatology that are read again.
     """
     averages: dict[str, Averages] = {}
     for names in _together(plan.levels):
@@ -81,6 +78,7 @@ def _score_together(
     parts = len(levels), len(mean.names), plan.leads.size
     values = np.zeros((len(names), len(plan.models), len(metrics.NAMES), *parts))
     starts = np.zeros(parts, int)
+    # Holes of the climatology are its own: they cost the others no start.
     compared = [row for row, m in enumerate(plan.models) if m != 'climatology']
     for start, lead, *fields in plan.forecast_fields(*names):
         scored = np.stack(
@@ -97,6 +95,7 @@ def _score_together(
     of_name = dict(zip(names, values, strict=True))
     for wind in wind_pairs():
         if (wind.eastward, wind.northward) == names:
+            # Mean squares still: the root is taken of their sum.
             of_name[wind.vector] = np.where(_ADDS_UP, values.sum(axis=0), np.nan)
     return {name: Averages(levels, v, starts) for name, v in of_name.items()}
 
@@ -126,13 +125,7 @@ class _Reference:
         self._of_climatology: dict[int, dict[str, np.ndarray]] = {}
 
     def score_models(self, forecast: np.ndarray, start: int, lead: int) -> np.ndarray:
-        """Returns `[model, metric, level, region]` at one start and lead time.
-
-        Args:
-          forecast: `[level, lat, lon]`.
-          start: number of the start in the plan.
-          lead: number of the lead time in the plan.
-        """
+        """Returns `[model, metric, level, region]`, for numbers of the plan."""
         valid = int(self._plan.valid[start, lead])
         scored = []
         for model in self._plan.models:
@@ -151,6 +144,7 @@ class _Reference:
         means = metrics.regional_means(
             forecast, truth, self._mean, self._climatology(valid)
         )
+        # The same for every forecast of that time: see `metrics.regional_means`.
         of_truth = self._means_of_climatology(valid)['squared_error']
         return {**means, 'truth_anomaly_squared': of_truth}
 

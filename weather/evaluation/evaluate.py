@@ -118,6 +118,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
     shown = _headline_rows(shown)
+    # Text: pandas drops rows whose index is missing.
     level = ['' if pd.isna(level) else f'{level:g}' for level in shown.level]
     shown = shown.assign(level=level)
     rows = shown.pivot_table(

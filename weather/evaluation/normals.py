@@ -52,6 +52,7 @@ def check_days(climatology: xr.Dataset, valid_times: np.ndarray) -> None:
     wanted = pd.MultiIndex.from_arrays(
         [
             times.day_of_year,
+            # One that serves every hour is looked up at hour 0.
             times.hour if 'hour' in climatology.dims else 0 * times.hour,
         ]
     )

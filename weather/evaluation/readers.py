@@ -20,6 +20,7 @@ from weather.data import units
 from weather.data.forecasts import open_forecasts
 from weather.data.store import open_dataset
 
+# Public stores round coordinates to three decimals.
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
@@ -216,5 +217,5 @@ def read_ahead(reads: Sequence[Callable[[], Any]]) -> Iterator[Any]:
             result = pending.result()
             pending = executor.submit(read)
             yield result
-            del result
+            del result  # Or a third one would be there while the next is awaited.
         yield pending.result()

@@ -182,6 +182,7 @@ class NetcdfWriter(StoreWriter):
                     compression='zlib',
                     complevel=1,
                     shuffle=True,
+                    # As it comes: a lead time that is written is a chunk.
                     chunksizes=[
                         1
                         if dim in ('realization', 'time')
@@ -351,6 +352,7 @@ def _check_folder(
     for leftover in folder.glob('forecast_*.nc.tmp'):
         if _LEGACY_LEFTOVER.fullmatch(leftover.name):
             files.remove(leftover)
+    # Each file has times of its own; all else must be the same to be read together.
     expected = layout.netcdf_coordinates(0).drop_vars(
         ['time', 'forecast_reference_time']
     )

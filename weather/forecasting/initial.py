@@ -25,7 +25,7 @@ def check_initial_states(atmosphere: Atmosphere, layout: ForecastLayout) -> None
     levels = layout.channels.prognostic.levels
     starts = atmosphere.dataset.sel(time=layout.init_times)
     invalid = invalid_times(starts, levels)
-    if invalid.size:
+    if invalid.size:  # To be read once more, which says where and what.
         _read(atmosphere, levels, invalid[:1])
 
 
@@ -73,6 +73,7 @@ def read_initial_fields(
     for name in channels.outputs:
         levels = max(len(channels.levels[name]), 1)
         shape = (len(init_times), levels, *layout.grid.shape)
+        # To complete the state: the first step makes them and does not read them.
         fields[name] = np.zeros(shape, np.float32)
     return fields
 

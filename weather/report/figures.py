@@ -108,9 +108,7 @@ def to_image(figure: Figure, kind: Literal['png', 'svg']) -> str:
 def draw_scores(rmse: Sequence[Curves], acc: Sequence[Curves | None]) -> Figure:
     """Draws RMSE above ACC against lead time, a column for each field.
 
-    Args:
-      rmse: fields, in the order of the columns.
-      acc: the same fields; `None` where one has no ACC.
+    `acc` has the same fields in the same order, `None` where one has no ACC.
     """
     with mpl.rc_context(STYLE):
         num_rows = 2 if any(acc) else 1

@@ -42,12 +42,8 @@ def check_run(
 ) -> str | None:
     """Checks that forecasts are those of a run directory.
 
-    Args:
-      forecasts: with the attributes `FORECAST_KEYS`, as far as they have them.
-      address: where they come from, for messages.
-      run: the run directory.
-      digests: all that its experiment has ever been called; empty where `run` holds no
-        experiment.
+    `digests` are all that its experiment has ever been called; none where `run` holds
+    no experiment.
 
     Returns:
       What the reader must know, or None.
@@ -73,11 +69,6 @@ def check_run(
 def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | None:
     """Checks that scores are those of the forecasts.
 
-    Args:
-      scores: as `read` returns them.
-      forecasts: in the schema of WeatherBench 2.
-      address: where they come from, for messages.
-
     Returns:
       What the reader must know, or None.
 
@@ -91,6 +82,7 @@ def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | N
             'sure.'
         )
     scored = scores.provenance['forecast']
+    # Absent and empty are the same: that nobody knows.
     differences = [
         f'{name} {scored.get(name) or "unknown"} was scored, '
         f'{forecasts.attrs.get(name) or "unknown"} is shown'
