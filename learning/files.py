@@ -79,7 +79,7 @@ class Output:
         Raises:
           OutputError: something is there that must stay; says what, and what to do.
         """
-        path = _local(self.path)
+        path = local(self.path)
         _check_sources(path, self.sources)
         clear_leftovers(path.parent)
         if not path.exists() or _is_empty_folder(path):
@@ -117,7 +117,7 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     When an exception passes, what was written is removed and `path` stays as it was.
     Missing folders are made. Nothing is asked: for a run directory's own files.
     """
-    target = _local(path)
+    target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
     try:
@@ -129,12 +129,12 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
 
 def temporary_name(path: Path) -> pathlib.Path:
     """Returns the hidden name beside `path` that this process writes under."""
-    return _hidden(_local(path), 'tmp')
+    return _hidden(local(path), 'tmp')
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
     """Renames `temporary`, now whole, to `path`; what was there goes only then."""
-    temporary, path = pathlib.Path(temporary), _local(path)
+    temporary, path = pathlib.Path(temporary), local(path)
     if not path.is_dir():
         os.replace(temporary, path)
         return
@@ -283,8 +283,12 @@ def _is_empty_folder(path: pathlib.Path) -> bool:
     return path.is_dir() and not any(path.iterdir())
 
 
-def _local(path: Path) -> pathlib.Path:
-    """The path itself where it is a link: a link stays, its target is replaced."""
+def local(path: Path) -> pathlib.Path:
+    """A path that can be written to: absolute, and the target where it is a link.
+
+    Raises:
+      OutputError: it is an address.
+    """
     if '://' in os.fspath(path):
         raise OutputError(
             f'{os.fspath(path)}: expected a local path, because a bucket cannot rename '

@@ -1,4 +1,4 @@
-"""Makes forecasts with a trained run and writes netCDF files or one Zarr.
+r"""Makes forecasts with a trained run and writes netCDF files or one Zarr.
 
 Example:
   python scripts/forecast.py --workdir=runs/demo --output=runs/demo/forecasts \
@@ -6,7 +6,8 @@ Example:
 
 Without --init_times the starts are those of the test period of the run's config; a
 path that ends in .zarr gets the schema of WeatherBench 2, any other is a directory of
-netCDF files, one per start.
+netCDF files, one per start. A command that was interrupted goes on with
+--skip_existing.
 """
 
 from absl import flags
@@ -18,15 +19,24 @@ _OUTPUT = flags.DEFINE_string(
     'output', None, 'Directory for netCDF files, or PATH.zarr.', required=True
 )
 _INIT_TIMES = flags.DEFINE_list(
-    'init_times', None, 'Starts, ISO 8601, comma-separated; default: test period.'
+    'init_times',
+    None,
+    'Starts, ISO 8601 (UTC), comma-separated, or latest: the newest time of the store; '
+    'default: test period.',
 )
-_LEAD_HOURS = flags.DEFINE_integer(
+_LEAD_HOURS = flags.DEFINE_string(
     'lead_hours', None, 'Longest lead time in hours; default: that of the config.'
+)
+_INCLUDE_INITIAL = flags.DEFINE_bool(
+    'include_initial', False, 'Write the initial states as well, at 0 h.'
 )
 _STORE = flags.DEFINE_string(
     'store', None, 'Store of the initial states; default: that of the config.'
 )
 _CHECKPOINT = flags.DEFINE_integer('checkpoint', None, 'Update; default: the newest.')
+_SKIP_EXISTING = flags.DEFINE_bool(
+    'skip_existing', False, 'Leave starts that are there already, whole, as they are.'
+)
 _OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace forecasts that are there.')
 
 
@@ -36,14 +46,16 @@ def main() -> None:
     from weather.forecasting import forecast, run
 
     trained = run.load_run(_WORKDIR.value, update=_CHECKPOINT.value)
-    atmosphere = forecast.open_store(trained, _STORE.value)
     forecast.write_all(
         trained,
-        atmosphere,
+        forecast.open_store(trained, _STORE.value),
         _OUTPUT.value,
         init_times=_INIT_TIMES.value,
         lead_hours=_LEAD_HOURS.value,
-        if_exists='overwrite' if _OVERWRITE.value else 'error',
+        include_initial=_INCLUDE_INITIAL.value,
+        skip_existing=_SKIP_EXISTING.value,
+        overwrite=_OVERWRITE.value,
+        sources=(_WORKDIR.value,),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from learning.checkpoint import Checkpoints, SaveError
 from learning.fit import Progress
-from learning.update import Metrics
+from learning.update import Outcome
 from tests.learning import toy
 
 
@@ -94,7 +94,7 @@ def test_a_loss_of_more_parts_is_not_compared_with_one_of_fewer():
     progress = Progress()
 
     def result(loss, parts=1):
-        return Metrics(np.float32(loss), np.zeros(parts), np.float32(1))
+        return Outcome(np.float32(loss), np.zeros(parts), np.float32(1))
 
     progress.judge(1, result(1e-3), 100)
     progress.judge(2, result(1e3, parts=2), 100)

@@ -1,8 +1,9 @@
 """Forecasts to disk while they are being made: netCDF-4 (CF-1.11) or one Zarr (WB2).
 
 A writer takes one lead time of some starts at a time, so memory does not grow with the
-length of the forecast, and what carries a final name is always whole: files are written
-under `*.tmp` names, renamed when complete and removed when an exception passes.
+length of the forecast, and what carries a final name is always whole: it gets it when
+complete, and what is not is removed when an exception passes, or, where the process was
+killed, by the next one.
 
     layout = ForecastLayout(channels=..., grid=..., init_times=..., lead_times=...)
     with ThreadedWriter(open_writer('forecasts', layout)) as writer:
@@ -14,10 +15,13 @@ under `*.tmp` names, renamed when complete and removed when an exception passes.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pathlib
+import re
 import shutil
-from typing import Literal
+from collections.abc import Iterator
 
 import netCDF4
 import numcodecs
@@ -28,17 +32,16 @@ import zarr
 # netCDF-C is not safe to call from two threads; xarray guards its own calls with this.
 from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
+from learning import files
+from learning.files import MARK, Output, OutputError, Path
 from weather.forecasting.layout import (
-    COORDINATES,
-    EPOCH,
+    TIES,
     ForecastLayout,
-    coordinates,
-    spatial_coordinates,
-    time_unit,
     to_dataset,
     variable_attributes,
 )
 from weather.forecasting.writer import ForecastWriter, StoreWriter, ThreadedWriter
+from weather.outputs import FORECAST, FORECASTS
 
 __all__ = [
     'ForecastLayout',
@@ -46,253 +49,342 @@ __all__ = [
     'NetcdfWriter',
     'ThreadedWriter',
     'ZarrWriter',
+    'finished_starts',
     'open_writer',
     'to_dataset',
 ]
 
-IfExists = Literal['error', 'overwrite']
-_TEMPORARY = '.tmp'  # Appended to the final name; `*.nc` must not match it.
+# What the first version left where it was killed, beside what it was to become.
+_LEGACY_LEFTOVER = re.compile(r'forecast_\d{8}T\d{4,6}\.nc\.tmp')
 
 
 def open_writer(
-    path: str | os.PathLike, layout: ForecastLayout, *, if_exists: IfExists = 'error'
+    path: Path,
+    layout: ForecastLayout,
+    *,
+    overwrite: bool = False,
+    sources: tuple[Path, ...] = (),
 ) -> ForecastWriter:
     """Returns a `ZarrWriter` for a path that ends in .zarr, else a `NetcdfWriter`."""
-    if pathlib.Path(path).suffix == '.zarr':
-        return ZarrWriter(path, layout, if_exists=if_exists)
-    return NetcdfWriter(path, layout, if_exists=if_exists)
+    kind = ZarrWriter if _is_zarr(path) else NetcdfWriter
+    return kind(path, layout, overwrite=overwrite, sources=sources)
+
+
+def finished_starts(
+    path: Path, layout: ForecastLayout, *, overwrite: bool = False
+) -> np.ndarray:
+    """Finds the starts that need not be made again.
+
+    Args:
+      path: as for `open_writer`.
+      layout: what is wanted.
+      overwrite: whether what does not fit is to be replaced.
+
+    Returns:
+      `[start]` bool: which stand there, whole, of the same run, checkpoint, initial
+      states, lead times and channels.
+
+    Raises:
+      OutputError: something that does not fit stands there, and `overwrite` is false.
+    """
+    if _is_zarr(path):
+        # A store gets its name when all of it is there: there is no half of it.
+        whole = _fits(files.local(path), layout, layout.coordinates(), overwrite)
+        return np.full(len(layout.init_times), whole)
+    return np.array(
+        [
+            _fits(file, layout, layout.netcdf_coordinates(start), overwrite)
+            for start, file in enumerate(_netcdf_paths(path, layout))
+        ]
+    )
 
 
 class NetcdfWriter(StoreWriter):
     """One netCDF-4 file per start, CF-1.11, named `forecast_YYYYMMDDTHHMM.nc`.
 
-    Dimensions `time` (valid time), `level`, `latitude`, `longitude`; scalar
-    `forecast_reference_time` (initialisation) and `forecast_period(time)` beside them,
-    as in example 5.11 of the CF conventions. A file gets its final name as soon as its
-    last lead time is in it: an exception later leaves the finished starts in place.
+    Dimensions, see `weather.forecasting.layout`. A file gets its final name as soon as
+    its last lead time is in it: an exception later leaves the finished starts in place.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        directory: Path,
         layout: ForecastLayout,
         *,
-        if_exists: IfExists = 'error',
+        overwrite: bool = False,
+        sources: tuple[Path, ...] = (),
     ):
         """Checks the names of all files; writes nothing yet.
 
+        Args:
+          directory: where the files will be.
+          layout: what will be written.
+          overwrite: whether forecasts of the same starts may be replaced.
+          sources: what is read meanwhile, never to be replaced.
+
         Raises:
-          FileExistsError: a file is there and `if_exists` is not `'overwrite'`.
-          ValueError: `directory` looks like one file or a URL.
+          OutputError: a file that must stay is there, or forecasts that cannot stand
+            beside these.
+          ValueError: `directory` looks like one file.
         """
         super().__init__(layout)
-        self.directory = _local(directory)
+        self.directory = files.local(directory)
         if self.directory.suffix == '.nc':
             raise ValueError(
                 f'{directory}: expected a directory (each start becomes one file in '
                 f'it), got the name of a file; say {self.directory.with_suffix("")}'
             )
-        self.paths = [self.directory / _file_name(t) for t in layout.init_times]
+        self.paths = _netcdf_paths(directory, layout)
         for path in self.paths:
-            _check_absent(path, if_exists)
+            Output(path, FORECAST, overwrite=overwrite, sources=sources).check()
+        _check_folder(self.directory, self.paths, layout)
+        self._made_directory = not self.directory.exists()
         self._open: dict[int, netCDF4.Dataset] = {}
 
     def abort(self) -> None:
         """Removes the files of starts that are not complete."""
         with NETCDF4_PYTHON_LOCK:
-            for start, file in self._open.items():
-                file.close()
-                _temporary(self.paths[start]).unlink(missing_ok=True)
+            for file in self._open.values():
+                # On a full disk closing fails as well; the file goes in any case.
+                with contextlib.suppress(RuntimeError, OSError):
+                    file.close()
             self._open.clear()
-        if self.directory.is_dir() and not any(self.directory.iterdir()):
-            self.directory.rmdir()
+        for path in self.paths:
+            files.remove(files.temporary_name(path))
+        if self._made_directory and self.directory.is_dir():
+            with contextlib.suppress(OSError):  # Finished starts are in it.
+                self.directory.rmdir()
 
     def _put(self, variable: str, start: int, lead: int, values: np.ndarray) -> None:
-        with NETCDF4_PYTHON_LOCK:
+        with _explained(self.paths[start], self.layout):
             if start not in self._open:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                file = netCDF4.Dataset(_temporary(self.paths[start]), 'w')
-                self._open[start] = file
-                _define(file, self.layout, start)
-            self._open[start].variables[variable][lead] = values
+                self._create(start)
+            members = () if self.layout.num_members is None else (slice(None),)
+            with NETCDF4_PYTHON_LOCK:
+                self._open[start][variable][*members, lead] = values
+
+    def _create(self, start: int) -> None:
+        """Writes everything but the fields."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        temporary = files.temporary_name(self.paths[start])
+        coordinates = self.layout.netcdf_coordinates(start)
+        coordinates.attrs[MARK] = FORECAST.name
+        coordinates.to_netcdf(temporary, unlimited_dims=['time'], engine='netcdf4')
+        with NETCDF4_PYTHON_LOCK:
+            self._open[start] = file = netCDF4.Dataset(temporary, 'a')
+            for name in self.layout.channels.variables:
+                dims = self.layout.netcdf_dims(name)
+                variable = file.createVariable(
+                    name,
+                    'f4',
+                    dims,
+                    fill_value=np.float32(np.nan),
+                    compression='zlib',
+                    complevel=1,
+                    shuffle=True,
+                    chunksizes=[
+                        1
+                        if dim in ('realization', 'time')
+                        else file.dimensions[dim].size
+                        for dim in dims
+                    ],
+                )
+                variable.set_auto_maskandscale(False)
+                variable.setncatts(variable_attributes(name))
 
     def _finish(self, start: int) -> None:
-        with NETCDF4_PYTHON_LOCK:
-            self._open.pop(start).close()
-        _temporary(self.paths[start]).replace(self.paths[start])
+        with _explained(self.paths[start], self.layout):
+            with NETCDF4_PYTHON_LOCK:
+                self._open[start].close()
+                del self._open[start]
+            path = self.paths[start]
+            files.put_in_place(files.temporary_name(path), path)
 
     def _publish(self) -> None:
         """Nothing left to do: every file has its name."""
 
 
-def _define(file: netCDF4.Dataset, layout: ForecastLayout, start: int) -> None:
-    """Writes everything but the fields into an empty file."""
-    file.setncatts(layout.attributes())
-    described = _netcdf_coordinates(layout, start)
-    for name, (dims, values, attributes) in described.items():
-        if dims == (name,):
-            file.createDimension(name, len(values))
-        variable = file.createVariable(name, values.dtype, dims)
-        variable.setncatts(attributes)
-        variable[...] = values
-    for name in layout.channels.variables:
-        shape = layout.shape(name)[2:]
-        variable = file.createVariable(
-            name,
-            'f4',
-            ('time', *layout.dims(name)[2:]),
-            fill_value=np.float32(np.nan),
-            compression='zlib',
-            complevel=1,
-            shuffle=True,
-            chunksizes=(1, *shape),
-        )
-        variable.set_auto_maskandscale(False)
-        variable.setncatts(variable_attributes(name))
-        variable.coordinates = 'forecast_reference_time forecast_period'
-
-
-def _netcdf_coordinates(
-    layout: ForecastLayout, start: int
-) -> dict[str, tuple[tuple[str, ...], np.ndarray, dict[str, str]]]:
-    """Returns dims, values and attributes of every coordinate of one file."""
-    init_time = layout.init_times[start]
-    unit, name = time_unit(layout)
-    since = {
-        'units': f'{name} since {EPOCH}',
-        'calendar': 'proleptic_gregorian',
-        'units_metadata': 'leap_seconds: none',
-    }
-    epoch = np.datetime64(EPOCH.replace(' ', 'T'), 'ns')
-
-    def described(standard_name: str, long_name: str, **more: str) -> dict[str, str]:
-        return {'standard_name': standard_name, 'long_name': long_name, **more}
-
-    return {
-        'time': (
-            ('time',),
-            (init_time + layout.lead_times - epoch) / unit,
-            described('time', 'valid time', axis='T', **since),
-        ),
-        **{
-            name: ((name,), values, dict(COORDINATES[name]))
-            for name, values in spatial_coordinates(layout).items()
-        },
-        'forecast_reference_time': (
-            (),
-            np.asarray((init_time - epoch) / unit),
-            described('forecast_reference_time', 'initialisation time', **since),
-        ),
-        'forecast_period': (
-            ('time',),
-            (layout.lead_times // unit).astype(np.int32),
-            # With `dtype`, xarray decodes to timedelta64 without being asked.
-            described(
-                'forecast_period', 'lead time', units=name, dtype='timedelta64[ns]'
-            ),
-        ),
-    }
-
-
 class ZarrWriter(StoreWriter):
     """One Zarr (format 2, which every reader of WeatherBench 2 data takes).
 
-    A chunk is one start, one lead time, all levels: what one `write` holds, so that no
-    chunk is ever written twice. The store gets its name when it is complete.
+    A chunk is one start, one lead time, one member, all levels: no chunk is ever
+    written twice. The store gets its name when it is complete.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike,
+        path: Path,
         layout: ForecastLayout,
         *,
-        if_exists: IfExists = 'error',
+        overwrite: bool = False,
+        sources: tuple[Path, ...] = (),
     ):
         """Creates the store under its temporary name.
 
         Raises:
-          FileExistsError: `path` is there and `if_exists` is not `'overwrite'`.
-          ValueError: `path` is a URL.
+          OutputError: `path` holds something that must stay, or is a URL.
         """
         super().__init__(layout)
-        self.path = _local(path)
-        _check_absent(self.path, if_exists)
-        self._temporary = _temporary(self.path)
-        shutil.rmtree(self._temporary, ignore_errors=True)
-        _coordinates_with_encoding(layout).to_zarr(
+        self._output = Output(path, FORECASTS, overwrite=overwrite, sources=sources)
+        self._output.check()
+        self.path = files.local(path)
+        leftover = self.path.with_name(self.path.name + '.tmp')
+        if leftover.is_dir() and FORECASTS.is_legacy(leftover):
+            files.remove(leftover)
+        self._temporary = files.temporary_name(path)
+        self._arrays: dict[str, zarr.Array] = {}
+        try:
+            with _explained(self.path, layout):
+                self._create()
+        except BaseException:
+            self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Removes the store."""
+        files.remove(self._temporary)
+
+    def _create(self) -> None:
+        """Writes everything but the fields."""
+        layout = self.layout
+        self._temporary.parent.mkdir(parents=True, exist_ok=True)
+        coordinates = layout.coordinates()
+        coordinates.attrs[MARK] = FORECASTS.name
+        coordinates.to_zarr(
             self._temporary, mode='w', zarr_format=2, consolidated=False
         )
         group = zarr.open_group(self._temporary, mode='r+', zarr_format=2)
-        self._arrays = {
-            name: group.create_array(
+        single = ('time', 'prediction_timedelta', 'number')
+        for name in layout.channels.variables:
+            dims = layout.dims(name)
+            shape = tuple(coordinates.sizes[dim] for dim in dims)
+            self._arrays[name] = group.create_array(
                 name,
-                shape=layout.shape(name),
-                chunks=(1, 1, *layout.shape(name)[2:]),
+                shape=shape,
+                chunks=tuple(
+                    1 if dim in single else size
+                    for dim, size in zip(dims, shape, strict=True)
+                ),
                 dtype='f4',
                 fill_value=np.nan,
                 compressors=numcodecs.Blosc('zstd', 1, numcodecs.Blosc.SHUFFLE),
                 attributes={
                     **variable_attributes(name),
-                    '_ARRAY_DIMENSIONS': list(layout.dims(name)),
+                    '_ARRAY_DIMENSIONS': list(dims),
                 },
             )
-            for name in layout.channels.variables
-        }
-
-    def abort(self) -> None:
-        """Removes the store."""
-        shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _put(self, variable: str, start: int, lead: int, values: np.ndarray) -> None:
-        self._arrays[variable][start, lead] = values
+        with _explained(self.path, self.layout):
+            self._arrays[variable][start, lead] = values
 
     def _finish(self, start: int) -> None:
         """Nothing to do: the store is complete when every start is."""
 
     def _publish(self) -> None:
-        zarr.consolidate_metadata(str(self._temporary), zarr_format=2)
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self._temporary.rename(self.path)
+        with _explained(self.path, self.layout):
+            zarr.consolidate_metadata(str(self._temporary), zarr_format=2)
+            self._output.check()  # Somebody may have written there in the meantime.
+            files.put_in_place(self._temporary, self.path)
 
 
-def _coordinates_with_encoding(layout: ForecastLayout) -> xr.Dataset:
-    """Returns the schema without its fields; integers on disk, decoded on opening."""
-    dataset = xr.Dataset(coords=coordinates(layout), attrs=layout.attributes())
-    _, name = time_unit(layout)
-    dataset.time.encoding = {'units': f'{name} since {EPOCH}', 'dtype': 'int64'}
-    # xarray adds dtype='timedelta64[ns]' to the attributes, which is what makes readers
-    # (and WeatherBench 2) see a time and not a number.
-    dataset.prediction_timedelta.encoding = {'units': name, 'dtype': 'int64'}
-    return dataset
+def _is_zarr(path: Path) -> bool:
+    return os.fspath(path).endswith('.zarr')
 
 
-def _local(path: str | os.PathLike) -> pathlib.Path:
-    if '://' in os.fspath(path):
-        raise ValueError(
-            f'{os.fspath(path)}: expected a local path, because a bucket cannot rename '
-            'a finished store; write locally and copy it'
+def _netcdf_paths(directory: Path, layout: ForecastLayout) -> list[pathlib.Path]:
+    """Returns e.g. `forecast_20200101T0600.nc` for every start."""
+    folder = files.local(directory)
+    times = np.datetime_as_string(layout.init_times, unit='s')
+    return [
+        folder / f'forecast_{re.sub("[-:]", "", time.removesuffix(":00"))}.nc'
+        for time in times
+    ]
+
+
+def _fits(
+    path: pathlib.Path, layout: ForecastLayout, expected: xr.Dataset, overwrite: bool
+) -> bool:
+    """Whether `path` is there and holds what it should; see `finished_starts`."""
+    if not path.exists():
+        return False
+    wrong = _difference(path, layout, expected)
+    if wrong and not overwrite:
+        raise OutputError(
+            f'{path} is there and not what is to be made: {wrong}; choose another '
+            'path, or say --overwrite to make it again'
         )
-    return pathlib.Path(path)
+    return not wrong
 
 
-def _temporary(path: pathlib.Path) -> pathlib.Path:
-    return path.with_name(path.name + _TEMPORARY)
+def _difference(
+    path: pathlib.Path, layout: ForecastLayout, expected: xr.Dataset
+) -> str:
+    """What of a file or store is not as it should be; nothing where it fits."""
+    engine = 'zarr' if path.is_dir() else 'netcdf4'
+    try:
+        found = xr.open_dataset(path, engine=engine, decode_timedelta=True)
+    # Damaged bytes raise what they like.
+    except Exception as error:
+        return f'it cannot be read ({error})'
+    with found:
+        for tie in TIES:
+            there, here = (of.attrs.get(tie, '') for of in (found, expected))
+            if there != here:
+                return f'{tie} is {there!r} there and {here!r} here'
+        for name, variable in expected.variables.items():
+            if name not in found or not found[name].variable.equals(variable):
+                return f'{name} is another'
+        dims = layout.dims if engine == 'zarr' else layout.netcdf_dims
+        wanted = {name: dims(name) for name in layout.channels.variables}
+        if {name: of.dims for name, of in found.data_vars.items()} != wanted:
+            return 'it holds other variables, or has other dimensions'
+    return ''
 
 
-def _file_name(init_time: np.datetime64) -> str:
-    """Returns e.g. `forecast_20200101T0600.nc`."""
-    minutes = np.datetime_as_string(init_time, unit='m')
-    return f'forecast_{minutes.replace("-", "").replace(":", "")}.nc'
+def _check_folder(
+    folder: pathlib.Path, paths: list[pathlib.Path], layout: ForecastLayout
+) -> None:
+    """Refuses a folder whose forecasts could not be read together with these."""
+    if files.is_zarr(folder):
+        raise OutputError(f'{folder} is a Zarr store: choose a folder for netCDF files')
+    for leftover in folder.glob('forecast_*.nc.tmp'):
+        if _LEGACY_LEFTOVER.fullmatch(leftover.name):
+            files.remove(leftover)
+    expected = layout.netcdf_coordinates(0).drop_vars(
+        ['time', 'forecast_reference_time']
+    )
+    for other in sorted(set(folder.glob('*.nc')) - set(paths)):
+        wrong = FORECAST.wrote(other) and _difference(other, layout, expected)
+        if wrong:
+            raise OutputError(
+                f'{other} cannot stand in one folder with what is to be made: {wrong}; '
+                'choose another folder'
+            )
 
 
-def _check_absent(path: pathlib.Path, if_exists: IfExists) -> None:
-    if if_exists not in ('error', 'overwrite'):
-        raise ValueError(
-            f"expected if_exists 'error' or 'overwrite', got {if_exists!r}"
-        )
-    if path.exists() and if_exists == 'error':
-        raise FileExistsError(
-            f'{path} exists: remove it, choose another, or say --overwrite '
-            "(if_exists='overwrite')"
-        )
+@contextlib.contextmanager
+def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
+    """Says which path could not be written, and why.
+
+    Raises:
+      OSError: in place of what netCDF, HDF5 and Zarr raise where a disk is full.
+    """
+    try:
+        yield
+    except OutputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        folder = next(parent for parent in path.parents if parent.exists())
+        free = shutil.disk_usage(folder).free
+        # netCDF says "HDF error" for whatever it is.
+        is_full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
+        if is_full or free < 4 * np.prod(layout.state_shape):
+            reason = 'no space is left on its disk'
+        else:
+            reason = str(error)
+        raise OSError(
+            f'cannot write {path}: {reason}; {free / 2**20:.1f} MiB are free. What '
+            'was finished stays, what was not is removed: make room, and run the same '
+            'command with --skip_existing'
+        ) from error

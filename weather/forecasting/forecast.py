@@ -6,33 +6,44 @@ handed on before the next is made, so that memory does not grow with the lead ti
 
 from __future__ import annotations
 
-import logging
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray
 from tqdm import tqdm
 
-from weather.data.forcings import clock
+from learning import signals
+from weather.data.sources import StoreNotFoundError
 from weather.data.store import Atmosphere, open_atmosphere
-from weather.data.windows import invalid_times
 from weather.forecasting.export import (
     ForecastLayout,
-    IfExists,
     ThreadedWriter,
+    finished_starts,
     open_writer,
     to_dataset,
 )
+from weather.forecasting.initial import (
+    check_initial_states,
+    check_inputs,
+    read_forcing,
+    read_initial_fields,
+)
 from weather.forecasting.run import Run
+from weather.forecasting.starts import (
+    default_times,
+    read_lead_hours,
+    read_times,
+    without_invalid,
+)
 from weather.model.forecaster import Forecaster, Weights
-from weather.model.state import Forcing
+from weather.model.state import Forcing, stack_fields
 
 _HOUR = np.timedelta64(1, 'h')
-_LOGGER = logging.getLogger(__name__)
 
 
 class Slab(NamedTuple):
@@ -41,7 +52,7 @@ class Slab(NamedTuple):
     Attributes:
       starts: which starts.
       lead: position of the lead time.
-      states: `[start, lat, lon, channel]` float32, SI units.
+      states: `[start, lat, lon, channel]` float32, SI units; members after the start.
     """
 
     starts: slice
@@ -67,12 +78,18 @@ def open_store(run: Run, path: str | None = None) -> Atmosphere:
       ValueError: the store lacks a variable or level, or has another grid.
     """
     data = run.setup.data
-    return open_atmosphere(
-        path or data.store,
-        levels=data.channels.levels,
-        grid=run.setup.grid,
-        storage_options=data.storage_options,
-    )
+    # What is only an output is made, not read: a store need not have it.
+    levels = data.channels.prognostic.levels | data.inputs.levels
+    try:
+        return open_atmosphere(
+            path or data.store,
+            levels=levels,
+            grid=run.setup.grid,
+            storage_options=data.storage_options,
+        )
+    except StoreNotFoundError as error:
+        hint = '' if path else ' of the run, or name the store with --store'
+        raise StoreNotFoundError(f'{error}{hint}') from None
 
 
 def run(
@@ -81,6 +98,7 @@ def run(
     *,
     init_times: Sequence[str] | Sequence[np.datetime64] | np.ndarray,
     lead_times: np.ndarray,
+    num_members: int | None = None,
     batch_size: int = 1,
 ) -> xarray.Dataset:
     """Makes forecasts in memory.
@@ -89,20 +107,25 @@ def run(
       trained: the run.
       atmosphere: where the initial states are read, as `open_store` gives it.
       init_times: starts, each a time of the store.
-      lead_times: multiples of the model step, ascending.
+      lead_times: multiples of the model step, ascending; 0 is the initial state.
+      num_members: as for `make_layout`.
       batch_size: starts that are run together.
 
     Returns:
       Forecasts in WeatherBench 2 schema, SI units.
 
     Raises:
-      FloatingPointError: a value is not finite; names start, lead time and channel.
+      ValueError: starts, lead times or inputs that the store or the model lacks.
+      FloatingPointError: a value is implausible; names start, lead time and channel.
     """
-    layout = make_layout(trained, atmosphere, init_times, lead_times)
-    shape = (len(layout.init_times), len(layout.lead_times), *layout.grid.shape)
-    states = np.empty((*shape, len(layout.channels)), np.float32)
+    layout = make_layout(
+        trained, atmosphere, init_times, lead_times, num_members=num_members
+    )
+    check_inputs(trained, atmosphere, layout)
+    shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
+    states = np.empty(shape, np.float32)
     for slab in stream(trained, atmosphere, layout, batch_size=batch_size):
-        layout.check_finite(slab.lead, slab.states, starts=slab.starts)
+        layout.check_values(slab.lead, slab.states, starts=slab.starts)
         states[slab.starts, slab.lead] = slab.states
     return to_dataset(states, layout)
 
@@ -113,44 +136,66 @@ def write_all(
     output: str | pathlib.Path,
     *,
     init_times: Sequence[str] | np.ndarray | None = None,
-    lead_hours: int | None = None,
-    if_exists: IfExists = 'error',
+    lead_hours: str | float | None = None,
+    include_initial: bool = False,
+    skip_existing: bool = False,
+    overwrite: bool = False,
+    sources: tuple[str | pathlib.Path, ...] = (),
 ) -> None:
     """Makes forecasts at every model step and writes them while they are made.
+
+    All that can be refused is refused before the first forecast is made.
 
     Args:
       trained: the run.
       atmosphere: where the initial states are read, as `open_store` gives it.
       output: a directory for one netCDF file per start, or a path ending in `.zarr`.
-      init_times: starts; by default those of the config's test period.
+      init_times: starts, see `starts.read_times`; by default those of the config's
+        test period, without those at which the store holds NaN.
       lead_hours: longest lead time; by default that of the config.
-      if_exists: what to do where `output` holds such forecasts already.
+      include_initial: whether the initial states are written as well, at 0 h.
+      skip_existing: whether starts that are there already, whole and of the same run,
+        checkpoint, initial states and lead times, are left as they are.
+      overwrite: whether forecasts that are there may be replaced.
+      sources: what must not be written to, beside the store of the initial states.
     """
     settings = trained.setup.forecast
-    longest = settings.lead_hours if lead_hours is None else lead_hours
-    step = trained.timestep / _HOUR
-    if longest < step or longest % step:
-        raise ValueError(
-            f'expected --lead_hours as a multiple of the model step, {step:g} h, got '
-            f'{longest}'
-        )
-    lead_times = hours(step, longest, step=step)
+    lead_times = read_lead_hours(
+        settings.lead_hours if lead_hours is None else lead_hours,
+        timestep=trained.timestep,
+    )
     if init_times is None:
         init_times = default_init_times(trained, atmosphere, lead_times[-1])
+    if include_initial:
+        lead_times = np.append(0 * lead_times[:1], lead_times)
     layout = make_layout(trained, atmosphere, init_times, lead_times)
-    batches = stream(trained, atmosphere, layout, batch_size=settings.batch_size)
-    total = len(layout.init_times) * len(layout.lead_times)
-    with (
-        ThreadedWriter(open_writer(output, layout, if_exists=if_exists)) as writer,
-        tqdm(total=total, unit='field', disable=not sys.stderr.isatty()) as bar,
-    ):
-        for slab in batches:
-            writer.write(slab.lead, slab.states, starts=slab.starts)
-            bar.update(len(slab.states))
-    print(
-        f'{len(layout.init_times)} forecasts of {longest} h, every {step:g} h, '
-        f'in {output}'
+    done = f'forecasts of {lead_times[-1] / _HOUR:g} h in {output}'
+    if skip_existing:
+        finished = finished_starts(output, layout, overwrite=overwrite)
+        done += f', {finished.sum()} more were there'
+        if finished.all():
+            print(f'0 {done}')
+            return
+        layout = layout.only(~finished)
+    writer = open_writer(
+        output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
+    try:
+        with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
+            check_inputs(trained, atmosphere, layout)
+            check_initial_states(atmosphere, layout)
+            for slab in stream(
+                trained, atmosphere, layout, batch_size=settings.batch_size
+            ):
+                threaded.write(slab.lead, slab.states, starts=slab.starts)
+                bar.update(len(slab.states))
+    except signals.Interrupted as interrupted:
+        interrupted.message += (
+            f': what was finished stays in {output}, what was not is removed; the same '
+            'command with --skip_existing goes on'
+        )
+        raise
+    print(f'{len(layout.init_times)} {done}')
 
 
 def default_init_times(
@@ -158,30 +203,20 @@ def default_init_times(
 ) -> np.ndarray:
     """Starts in the test period whose longest lead time ends within it.
 
-    Those at which the store holds NaN are left out, and counted in the log.
+    Those at which the store holds NaN are left out, and counted in the log. A store of
+    one time, such as the newest analysis, has that start.
 
     Raises:
       ValueError: there is none.
     """
     setup = trained.setup
-    times = atmosphere.dataset.sel(time=slice(*setup.data.test)).time.values
-    every = setup.forecast.init_every_hours * _HOUR
-    fits = (
-        times[((times - times[0]) % every == 0) & (times + longest <= times[-1])]
-        if times.size
-        else times
+    times = default_times(
+        atmosphere,
+        setup.data.test,
+        every=setup.forecast.init_every_hours * _HOUR,
+        longest=longest,
     )
-    if not fits.size:
-        raise ValueError(
-            f'expected a test period longer than {longest / _HOUR:g} h, got '
-            f'{times.size} times between {" and ".join(setup.data.test)} in '
-            f'{atmosphere.source}; name starts with --init_times'
-        )
-    starts = atmosphere.dataset.sel(time=fits)
-    invalid = invalid_times(starts, atmosphere.levels)
-    if invalid.size:
-        _LOGGER.warning('%d starts left out: NaN in the store', invalid.size)
-    return fits[~np.isin(fits, invalid)]
+    return without_invalid(times, atmosphere)
 
 
 def make_layout(
@@ -189,28 +224,36 @@ def make_layout(
     atmosphere: Atmosphere,
     init_times: Sequence[str] | Sequence[np.datetime64] | np.ndarray,
     lead_times: np.ndarray,
+    *,
+    num_members: int | None = None,
 ) -> ForecastLayout:
     """Starts, lead times, channels and provenance of forecasts, checked.
+
+    Args:
+      trained: the run.
+      atmosphere: where the initial states are read.
+      init_times: starts, see `starts.read_times`.
+      lead_times: multiples of the model step, ascending; 0 is the initial state.
+      num_members: how often a start is run, along an axis of the states of its own;
+        all of them from the same analysis, so that it is for the model to part them.
 
     Raises:
       ValueError: a start that the store lacks, or a lead time between model steps.
     """
+    source = atmosphere.source
+    if '://' not in source:
+        # The same from wherever it is called, so that files can be compared.
+        source = str(pathlib.Path(source).expanduser().resolve())
     layout = ForecastLayout(
         channels=trained.model.channels,
         grid=trained.model.grid,
-        init_times=np.asarray(init_times, 'datetime64[ns]'),
+        init_times=read_times(init_times, atmosphere),
         lead_times=np.asarray(lead_times),
-        provenance={**trained.provenance, 'initial_states': atmosphere.source},
+        num_members=num_members,
+        provenance={**trained.provenance, 'initial_states': source},
     )
-    missing = layout.init_times[~np.isin(layout.init_times, atmosphere.times)]
-    if missing.size:
-        raise ValueError(
-            f'expected starts among the times of {atmosphere.source} '
-            f'({_minute(atmosphere.times[0])} to {_minute(atmosphere.times[-1])}), '
-            f'got {", ".join(map(_minute, missing[:3]))}'
-        )
     off_step = layout.lead_times[layout.lead_times % trained.timestep != 0]
-    if off_step.size or layout.lead_times[0] <= np.timedelta64(0):
+    if off_step.size or layout.lead_times[0] < np.timedelta64(0):
         raise ValueError(
             f'expected lead times that are multiples of the model step of '
             f'{trained.timestep / _HOUR:g} h, got {layout.lead_times / _HOUR} h'
@@ -223,12 +266,12 @@ def stream(
 ) -> Iterator[Slab]:
     """Yields forecasts lead time by lead time, `batch_size` starts together.
 
-    Values are as the model gives them; writers, and `run`, refuse any that is not
-    finite.
+    Values are as the model gives them; writers, and `run`, refuse implausible ones.
     """
     advance = jax.jit(_advance, donate_argnums=2)
     normalize = jax.jit(Forecaster.normalize)
     to_si = jax.jit(Forecaster.denormalize)
+    members = layout.num_members
     count = len(layout.init_times)
     batch_size = min(batch_size, count)
     for first in range(0, count, batch_size):
@@ -236,40 +279,22 @@ def stream(
         # The last batch repeats its last start, so that one program serves all.
         positions = np.minimum(np.arange(first, first + batch_size), count - 1)
         init_times = layout.init_times[positions]
-        fields = _initial_fields(atmosphere, layout, init_times)
-        state = normalize(trained.model, fields)
+        fields = read_initial_fields(atmosphere, layout, init_times)
+        state = _repeat(normalize(trained.model, fields), members)
         valid_times = init_times
         for lead, lead_time in enumerate(layout.lead_times):
             while np.any(valid_times < init_times + lead_time):
                 valid_times = valid_times + trained.timestep
-                phases = clock(valid_times, timestep=trained.timestep)
-                forcing = Forcing(phases)
+                forcing = read_forcing(trained, atmosphere, valid_times)
+                forcing = jax.tree.map(lambda leaf: _repeat(leaf, members), forcing)
                 state = advance(trained.variables, trained.model, state, forcing)
-            states = np.asarray(to_si(trained.model, state))
-            states = states[: starts.stop - starts.start]
-            yield Slab(starts, lead, states)
-
-
-def _initial_fields(
-    atmosphere: Atmosphere, layout: ForecastLayout, init_times: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Reads `[start, level, lat, lon]` of every variable; refuses NaN."""
-    fields = {}
-    for name, levels in layout.channels.levels.items():
-        field = atmosphere.dataset[name].sel(time=init_times)
-        field = field.sel(level=list(levels)) if levels else field.expand_dims('level')
-        values = field.transpose('time', 'level', ...).values
-        finite = np.isfinite(values).all(axis=(2, 3))
-        if not finite.all():
-            start, level = np.argwhere(~finite)[0]
-            raise ValueError(
-                f'expected finite initial states, found NaN in {name} at '
-                f'{levels[level] if levels else "the surface"} on '
-                f'{_minute(init_times[start])} in {atmosphere.source}; leave that '
-                'start out'
-            )
-        fields[name] = values
-    return fields
+            if lead_time:
+                states = np.asarray(to_si(trained.model, state))
+            else:
+                # As the store has it, without the rounding of scaling there and back.
+                stored = stack_fields(fields, layout.channels)
+                states = np.asarray(_repeat(stored, members))
+            yield Slab(starts, lead, states[: starts.stop - starts.start])
 
 
 def _advance(
@@ -279,5 +304,13 @@ def _advance(
     return model.rollout(weights, state, steps)[-1]
 
 
-def _minute(time: np.datetime64) -> str:
-    return str(time.astype('datetime64[m]'))
+def _repeat(values: Any, members: int | None) -> Any:
+    """`[start, ...]` once for each member, `[start, member, ...]`, where there are."""
+    if members is None:
+        return values
+    return jnp.repeat(jnp.asarray(values)[:, None], members, axis=1)
+
+
+def _progress(layout: ForecastLayout) -> tqdm:
+    total = len(layout.init_times) * len(layout.lead_times)
+    return tqdm(total=total, unit='field', disable=not sys.stderr.isatty())

@@ -1,6 +1,18 @@
 """What a set of forecasts holds, and how its coordinates and attributes are spelt.
 
-One description serves netCDF (CF-1.11) and the schema of WeatherBench 2 alike.
+One description serves the schema of WeatherBench 2, which is one store with a dimension
+for the starts, and netCDF after CF-1.11, which is one file for each start.
+
+In a netCDF file `time` is the valid time, the unlimited dimension and the first one, as
+CDO and NCO want it; `forecast_period(time)` is the lead time. The initialisation is a
+coordinate `forecast_reference_time` of length one, on which no field depends: CDO reads
+no fields of five dimensions (2.1), and takes a scalar one, or a field's `coordinates`
+that name times, for a mistake worth a warning, but finds the initialisation here.
+Because of it `xarray.open_mfdataset(files)` gives one data set of all starts, aligned
+by valid time, in which every start is NaN where it has no lead time. By lead time:
+`preprocess=lambda start: start.swap_dims(time='forecast_period')`, or
+`weather.data.forecasts.open_forecasts`, which needs no dask. Fields with the dimensions
+of start and lead time, as ECMWF's data store gives them, no program but xarray opens.
 """
 
 from __future__ import annotations
@@ -8,14 +20,16 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Iterator, Mapping
+from typing import Self
 
 import numpy as np
 import xarray as xr
 
 from sphere_ops.grid import LatLonGrid
-from weather.data.forecasts import DIMS
 from weather.variables import ChannelIndex, get_variable
 
+# What makes forecasts belong together: of one model, from analyses of one origin.
+TIES = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 EPOCH = '1970-01-01 00:00:00'
 _GLOBAL_ATTRIBUTES = {
     'Conventions': 'CF-1.11',
@@ -23,7 +37,7 @@ _GLOBAL_ATTRIBUTES = {
     'source': 'spherecast: spherical convolutional neural network, autoregressive',
     'references': 'Esteves, Slotine and Makadia (2023), https://arxiv.org/abs/2306.05420',
 }
-COORDINATES: Mapping[str, Mapping[str, str]] = {
+_SPATIAL: Mapping[str, Mapping[str, str]] = {
     'level': {
         'standard_name': 'air_pressure',
         'long_name': 'pressure level',
@@ -44,6 +58,7 @@ COORDINATES: Mapping[str, Mapping[str, str]] = {
         'axis': 'X',
     },
 }
+_MEMBER = {'standard_name': 'realization', 'long_name': 'member', 'units': '1'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +70,7 @@ class ForecastLayout:
       grid: rows and columns of the states.
       init_times: `[start]` datetime64, initialisation times.
       lead_times: `[lead]` timedelta64, after the initialisation.
+      num_members: length of the states' member axis; None where they have none.
       provenance: what made the forecasts, as global attributes: configuration hash,
         checkpoint, git commit, data store; `title`, `institution` and `source` too.
 
@@ -66,6 +82,7 @@ class ForecastLayout:
     grid: LatLonGrid
     init_times: np.ndarray
     lead_times: np.ndarray
+    num_members: int | None = None
     provenance: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
@@ -78,76 +95,115 @@ class ForecastLayout:
                 raise ValueError(f'expected {name} as {dtype}, got {values.dtype}')
             if values.size == 0 or np.isnat(values).any():
                 raise ValueError(f'expected {name} without gaps, got {values}')
-            if np.unique(values).size != values.size:
-                raise ValueError(f'{name} holds the same value twice: {values}')
+            found, counts = np.unique(values, return_counts=True)
+            if np.any(counts > 1):
+                raise ValueError(f'{name} holds {found[counts > 1][0]} twice')
             object.__setattr__(self, name, values.astype(dtype))
         if np.any(np.diff(self.lead_times) < np.timedelta64(0)):
             raise ValueError(f'expected ascending lead_times, got {self.lead_times}')
+
+    def only(self, starts: np.ndarray) -> Self:
+        """The same for some of the starts."""
+        return dataclasses.replace(self, init_times=self.init_times[starts])
 
     @property
     def levels(self) -> tuple[int, ...]:
         """Every level of any variable, hPa, from the top down."""
         return tuple(sorted({c.level for c in self.channels if c.level is not None}))
 
-    def dims(self, variable: str) -> tuple[str, ...]:
-        """Dimensions of `variable` in the schema of WeatherBench 2."""
-        has_levels = bool(self.channels.levels[variable])
-        return tuple(name for name in DIMS if name != 'level' or has_levels)
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """Shape of one state, `[lat, lon, channel]`, members first where there are."""
+        members = () if self.num_members is None else (self.num_members,)
+        return (*members, *self.grid.shape, len(self.channels))
 
-    def shape(self, variable: str) -> tuple[int, ...]:
-        """Sizes of `dims(variable)`."""
-        sizes = dict(
-            zip(
-                DIMS,
-                (
-                    len(self.init_times),
-                    len(self.lead_times),
-                    len(self.levels),
-                    *self.grid.shape,
-                ),
-                strict=True,
-            )
+    def dims(self, variable: str) -> tuple[str, ...]:
+        """Dimensions of `variable` in the schema of WeatherBench 2.
+
+        Members are its `number`, as in the ensembles that it publishes.
+        """
+        members = () if self.num_members is None else ('number',)
+        levels = ('level',) if self.channels.levels[variable] else ()
+        return (
+            'time',
+            'prediction_timedelta',
+            *members,
+            *levels,
+            'latitude',
+            'longitude',
         )
-        return tuple(sizes[name] for name in self.dims(variable))
+
+    def netcdf_dims(self, variable: str) -> tuple[str, ...]:
+        """Dimensions of `variable` in a netCDF file: CF wants members on the left."""
+        _, _, *others = self.dims(variable)
+        members = () if self.num_members is None else ('realization',)
+        return (*members, 'time', *others[len(members) :])
 
     def fields(self, state: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Takes a state apart.
 
         Args:
-          state: `[lat, lon, channel]`, SI units.
+          state: `[lat, lon, channel]`, SI units; members first where there are.
 
         Yields:
           Name and float32 values `[level, lat, lon]` of each variable, or `[lat, lon]`
-          where it has no levels. All variables share `levels`; those that a variable
-          lacks are NaN, as in the stores of WeatherBench 2.
+          where it has no levels; members first. All variables share `levels`; those
+          that a variable lacks are NaN, as in the stores of WeatherBench 2.
         """
         for name, levels in self.channels.levels.items():
             if not levels:
-                yield name, np.asarray(state[..., self.channels[name, None]])
+                yield name, state[..., self.channels[name, None]]
                 continue
-            values = np.full(self.shape(name)[2:], np.nan, np.float32)
+            shape = (*state.shape[:-3], len(self.levels), *self.grid.shape)
+            values = np.full(shape, np.nan, np.float32)
             for level in levels:
-                channel = self.channels[name, level]
-                values[self.levels.index(level)] = state[..., channel]
+                place = self.levels.index(level)
+                values[..., place, :, :] = state[..., self.channels[name, level]]
             yield name, values
 
-    def check_finite(
+    def check_values(
         self, lead: int, states: np.ndarray, *, starts: slice | None = None
     ) -> None:
-        """Raises `FloatingPointError` unless states `[start, ...]` are all finite.
+        """Refuses values that no atmosphere has, before they are written.
 
-        The message names start, lead time and channel.
+        A model that grows without bound passes any limit within a few steps, so the
+        limits are wide: the plausible range of a variable and its width once more on
+        either side, which for temperature is from -90 to 570 K. No forecast that is
+        merely bad comes near.
+
+        Args:
+          lead: position of the lead time.
+          states: `[start, lat, lon, channel]`, SI units; members after the start.
+          starts: which of the starts the states belong to.
+
+        Raises:
+          FloatingPointError: a value is not finite or implausible; names start, lead
+            time and channel.
         """
-        bad = np.argwhere(~np.isfinite(states).all(axis=(1, 2)))
-        if bad.size:
-            first, channel = bad[0]
-            start = range(len(self.init_times))[starts or slice(None)][first]
-            raise FloatingPointError(
-                f'{self.describe(start, lead)} is not finite in '
-                f'{self.channels.channels[channel]} and {len(bad) - 1} more fields: '
-                'the model has become unstable; train longer, or with more rollout '
-                'steps'
-            )
+        flat = states.reshape(len(states), -1, states.shape[-1])
+        # NaN is passed on by both, and then lies within no limits.
+        lowest, highest = flat.min(axis=1), flat.max(axis=1)
+        limits = np.array([_limits(channel.variable) for channel in self.channels])
+        below, above = ~(lowest >= limits[:, 0]), ~(highest <= limits[:, 1])
+        bad = np.argwhere(below | above)
+        if not bad.size:
+            return
+        first, channel = bad[0]
+        value = (lowest if below[first, channel] else highest)[first, channel]
+        start = range(len(self.init_times))[starts or slice(None)][first]
+        units = get_variable(self.channels.channels[channel].variable).units
+        least, most = limits[channel]
+        what = (
+            f'is implausible, {value:.3g} {units} where {least:g} to {most:g} are '
+            'accepted,'
+            if np.isfinite(value)
+            else 'is not finite'
+        )
+        raise FloatingPointError(
+            f'{self.describe(start, lead)} {what} in {self.channels.channels[channel]} '
+            f'and {len(bad) - 1} more fields: the model has become unstable; try '
+            'another checkpoint, train longer, or with more rollout steps'
+        )
 
     def describe(self, start: int, lead: int) -> str:
         """Names one field of the forecasts, for messages."""
@@ -165,6 +221,100 @@ class ForecastLayout:
             'grid_num_lat': self.grid.num_lat,
             'grid_num_lon': self.grid.num_lon,
             **self.provenance,
+        }
+
+    def coordinates(self) -> xr.Dataset:
+        """The schema of WeatherBench 2 without its fields, with encoding for Zarr."""
+        since, unit = _since(self.init_times), _unit(self.lead_times)
+        return xr.Dataset(
+            coords={
+                'time': xr.Variable(
+                    'time', self.init_times, None, {'units': since, 'dtype': 'i8'}
+                ),
+                # xarray adds dtype='timedelta64[ns]' to the attributes, which is what
+                # makes readers (and WeatherBench 2) see a time and not a number.
+                'prediction_timedelta': xr.Variable(
+                    'prediction_timedelta',
+                    self.lead_times,
+                    None,
+                    {'units': unit, 'dtype': 'i8'},
+                ),
+                **self._members('number'),
+                **self._spatial(),
+            },
+            attrs=self.attributes(),
+        )
+
+    def netcdf_coordinates(self, start: int) -> xr.Dataset:
+        """A file of CF-1.11 without its fields, with encoding for netCDF."""
+        init_time = self.init_times[start : start + 1]
+        valid_times = init_time + self.lead_times
+
+        def named(standard_name: str, long_name: str, **more: str) -> dict[str, str]:
+            return {'standard_name': standard_name, 'long_name': long_name, **more}
+
+        no_leaps = {'units_metadata': 'leap_seconds: none'}
+        spelt = {
+            'units': _since(np.append(init_time, valid_times)),
+            'calendar': 'proleptic_gregorian',
+            'dtype': 'f8',
+            '_FillValue': None,
+        }
+        return xr.Dataset(
+            coords={
+                'time': xr.Variable(
+                    'time',
+                    valid_times,
+                    named('time', 'valid time', axis='T', **no_leaps),
+                    # By default an unlimited axis gets chunks of a megabyte. The lead
+                    # time is said to belong to the time and not, as CF has it, to each
+                    # field: CDO warns of every field that says so.
+                    {
+                        **spelt,
+                        'chunksizes': valid_times.shape,
+                        'coordinates': 'forecast_period',
+                    },
+                ),
+                'forecast_reference_time': xr.Variable(
+                    'forecast_reference_time',
+                    init_time,
+                    named('forecast_reference_time', 'initialisation time', **no_leaps),
+                    spelt,
+                ),
+                'forecast_period': xr.Variable(
+                    'time',
+                    self.lead_times,
+                    named('forecast_period', 'lead time'),
+                    {
+                        'units': _unit(self.lead_times),
+                        'dtype': 'i4',
+                        'chunksizes': valid_times.shape,
+                    },
+                ),
+                **self._members('realization'),
+                **self._spatial(),
+            },
+            attrs=self.attributes(),
+        )
+
+    def _members(self, name: str) -> dict[str, xr.Variable]:
+        if self.num_members is None:
+            return {}
+        return {
+            name: xr.Variable(name, np.arange(self.num_members, dtype='i4'), _MEMBER)
+        }
+
+    def _spatial(self) -> dict[str, xr.Variable]:
+        """Levels in hPa (if any), latitudes and longitudes in degrees."""
+        values = {
+            'level': np.array(self.levels, np.int32),
+            'latitude': self.grid.latitudes,
+            'longitude': self.grid.longitudes,
+        }
+        return {
+            name: xr.Variable(name, of, dict(_SPATIAL[name]), {'_FillValue': None})
+            for name, of in values.items()
+            if of.size
         }
 
 
@@ -185,11 +335,11 @@ def to_dataset(states: np.ndarray, layout: ForecastLayout) -> xr.Dataset:
     """Returns forecasts in memory, in the schema of WeatherBench 2.
 
     Args:
-      states: `[start, lead, lat, lon, channel]`, SI units.
+      states: `[start, lead, lat, lon, channel]`, SI units; members after the lead.
       layout: what the states hold.
     """
     starts = [[dict(layout.fields(state)) for state in start] for start in states]
-    return xr.Dataset(
+    return layout.coordinates().assign(
         {
             name: (
                 layout.dims(name),
@@ -197,39 +347,21 @@ def to_dataset(states: np.ndarray, layout: ForecastLayout) -> xr.Dataset:
                 variable_attributes(name),
             )
             for name in layout.channels.variables
-        },
-        coords=coordinates(layout),
-        attrs=layout.attributes(),
+        }
     )
 
 
-def coordinates(layout: ForecastLayout) -> dict[str, xr.Variable]:
-    """Returns every coordinate in the schema of WeatherBench 2."""
-    spatial = spatial_coordinates(layout)
-    return {
-        'time': xr.Variable('time', layout.init_times),
-        'prediction_timedelta': xr.Variable('prediction_timedelta', layout.lead_times),
-        **{
-            name: xr.Variable(name, values, dict(COORDINATES[name]))
-            for name, values in spatial.items()
-        },
-    }
+def _limits(variable: str) -> tuple[float, float]:
+    """What is accepted of a variable: its plausible range, three times as wide."""
+    least, most = get_variable(variable).plausible
+    return least - (most - least), most + (most - least)
 
 
-def time_unit(layout: ForecastLayout) -> tuple[np.timedelta64, str]:
-    """Returns hours where every time is a whole number of them, else seconds."""
-    hour = np.timedelta64(1, 'h')
-    whole_starts = layout.init_times == layout.init_times.astype('datetime64[h]')
-    if whole_starts.all() and not np.any(layout.lead_times % hour):
-        return hour, 'hours'
-    return np.timedelta64(1, 's'), 'seconds'
+def _since(times: np.ndarray) -> str:
+    return f'{_unit(times)} since {EPOCH}'
 
 
-def spatial_coordinates(layout: ForecastLayout) -> dict[str, np.ndarray]:
-    """Returns levels in hPa (if any), latitudes and longitudes in degrees."""
-    levels = {'level': np.array(layout.levels, np.int32)} if layout.levels else {}
-    return {
-        **levels,
-        'latitude': layout.grid.latitudes,
-        'longitude': layout.grid.longitudes,
-    }
+def _unit(times: np.ndarray) -> str:
+    """Hours where every time, or difference of times, is whole hours; else seconds."""
+    hour = np.timedelta64(1, 'h').astype('timedelta64[ns]').astype(int)
+    return 'seconds' if np.any(times.astype(int) % hour) else 'hours'

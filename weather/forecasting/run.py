@@ -55,6 +55,7 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         digest = checkpoints.digest(update)
         model = Forecaster.without_data(setup)
         items = checkpoints.restore('forecast', model.template(), update)
+        digest = checkpoints.digest(update)
     model, weights = model.with_items(items)
     return Run(
         setup=setup,

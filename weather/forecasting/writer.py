@@ -26,18 +26,22 @@ class ForecastWriter(abc.ABC):
 
         Args:
           lead: position in `layout.lead_times`.
-          states: `[start, lat, lon, channel]` float32, SI units; an array on a device
-            is fetched here.
+          states: `[start, lat, lon, channel]` float32, SI units, members after the
+            start where there are; an array on a device is fetched here.
           starts: which of `layout.init_times` the states belong to; all by default.
 
         Raises:
           ValueError: wrong shape, or a lead time that was written before.
-          FloatingPointError: a value is not finite; the message names its channel.
+          FloatingPointError: a value is implausible; the message names its channel.
+          OSError: the disk is full.
         """
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Finishes; `ValueError` if a lead time of a start was never written."""
+        """Finishes; `ValueError` if a lead time of a start was never written.
+
+        Where it raises, `abort` has still to be called; leaving the context does.
+        """
 
     @abc.abstractmethod
     def abort(self) -> None:
@@ -52,10 +56,14 @@ class ForecastWriter(abc.ABC):
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if error is not None:
             self.abort()
+            return
+        try:
+            self.close()
+        except BaseException:  # Ctrl-C as well.
+            self.abort()
+            raise
 
 
 class StoreWriter(ForecastWriter):
@@ -71,13 +79,13 @@ class StoreWriter(ForecastWriter):
         """Checks and stores; see `ForecastWriter.write`."""
         positions = range(len(self.layout.init_times))[starts or slice(None)]
         states = np.asarray(states)
-        expected = (len(positions), *self.layout.grid.shape, len(self.layout.channels))
+        expected = (len(positions), *self.layout.state_shape)
         if states.shape != expected:
             raise ValueError(
-                f'expected states [start, lat, lon, channel] of shape {expected}, '
-                f'got {states.shape}'
+                f'expected states [start, (member,) lat, lon, channel] of shape '
+                f'{expected}, got {states.shape}'
             )
-        self.layout.check_finite(lead, states, starts=starts)
+        self.layout.check_values(lead, states, starts=starts)
         for start, state in zip(positions, states, strict=True):
             if self._written[start, lead]:
                 raise ValueError(
@@ -90,20 +98,19 @@ class StoreWriter(ForecastWriter):
                 self._finish(start)
 
     def close(self) -> None:
-        """Finishes, or removes what is not complete and raises `ValueError`."""
+        """Finishes; see `ForecastWriter.close`."""
         missing = np.argwhere(~self._written)
         if missing.size:
-            self.abort()
             first = self.layout.describe(*missing[0])
             raise ValueError(
                 f'{len(missing)} of {self._written.size} fields were never written, '
-                f'the first is {first}; removed what is not complete'
+                f'the first is {first}'
             )
         self._publish()
 
     @abc.abstractmethod
     def _put(self, variable: str, start: int, lead: int, values: np.ndarray) -> None:
-        """Stores `[level, lat, lon]` or `[lat, lon]`."""
+        """Stores `[level, lat, lon]` or `[lat, lon]`, members first."""
 
     @abc.abstractmethod
     def _finish(self, start: int) -> None:
@@ -144,11 +151,7 @@ class ThreadedWriter(ForecastWriter):
 
     def close(self) -> None:
         """Waits for the thread and finishes; raises what it raised."""
-        try:
-            self._wait_until_pending(0)
-        except BaseException:
-            self.abort()
-            raise
+        self._wait_until_pending(0)
         self._thread.shutdown()
         self._writer.close()
 

@@ -1,7 +1,9 @@
 """Written forecasts reopen as the states they were, with CF and WB2 metadata."""
 
 import json
+import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +12,9 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
+from learning.files import OutputError, read_mark, temporary_name
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import DIMS, open_forecasts
 from weather.forecasting.export import (
@@ -19,10 +23,11 @@ from weather.forecasting.export import (
     NetcdfWriter,
     ThreadedWriter,
     ZarrWriter,
+    finished_starts,
     open_writer,
     to_dataset,
 )
-from weather.variables import ChannelIndex
+from weather.variables import ChannelIndex, get_variable
 
 LEVELS = {
     'geopotential': (500, 850, 250),
@@ -53,13 +58,12 @@ def make_layout(**changes):
 
 
 def make_states(layout):
-    shape = (
-        len(layout.init_times),
-        len(layout.lead_times),
-        *layout.grid.shape,
-        len(layout.channels),
-    )
-    return np.random.default_rng(7).normal(size=shape).astype(np.float32)
+    """Random, and plausible: within the middle half of each variable's range."""
+    shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
+    ranges = np.array([get_variable(c.variable).plausible for c in layout.channels])
+    low, high = ranges.T
+    share = np.random.default_rng(7).uniform(0.25, 0.75, size=shape)
+    return (low + share * (high - low)).astype(np.float32)
 
 
 def write_all(writer, states):
@@ -165,13 +169,14 @@ def test_netcdf_has_decoded_times_in_plain_xarray(tmp_path):
             opened.time, layout.init_times[1] + layout.lead_times
         )
         np.testing.assert_array_equal(opened.forecast_period, layout.lead_times)
-        assert opened.forecast_reference_time.values == layout.init_times[1]
+        np.testing.assert_array_equal(
+            opened.forecast_reference_time, layout.init_times[1:]
+        )
         assert set(opened.geopotential.coords) == {
             'time',
             'level',
             'latitude',
             'longitude',
-            'forecast_reference_time',
             'forecast_period',
         }
 
@@ -272,11 +277,295 @@ def test_existing_forecasts_are_kept_unless_overwriting(path):
     layout = make_layout()
     states = make_states(layout)
     write_all(open_writer(path, layout), states)
-    with pytest.raises(FileExistsError, match="if_exists='overwrite'"):
+    with pytest.raises(OutputError, match='--overwrite'):
         open_writer(path, layout)
-    write_all(open_writer(path, layout, if_exists='overwrite'), states + 1)
+    others = states[::-1]
+    write_all(open_writer(path, layout, overwrite=True), others)
     with open_forecasts(path) as forecasts:
-        xr.testing.assert_equal(forecasts, to_dataset(states + 1, layout))
+        xr.testing.assert_equal(forecasts, to_dataset(others, layout))
+
+
+def test_members_are_an_axis_of_their_own_in_both_forms(path):
+    layout = make_layout(num_members=3)
+    states = make_states(layout)
+    write_all(open_writer(path, layout), states)
+    with open_forecasts(path) as forecasts:
+        expected = to_dataset(states, layout)
+        opened = forecasts.rename(member='number').transpose(*expected.dims)
+        xr.testing.assert_equal(opened, expected)
+        third = forecasts.geopotential.sel(member=2, level=500)
+        channel = layout.channels['geopotential', 500]
+        np.testing.assert_array_equal(third, states[:, :, 2, ..., channel])
+
+
+def test_members_in_netcdf_are_a_realization_left_of_the_time(tmp_path):
+    layout = make_layout(num_members=2)
+    write_all(NetcdfWriter(tmp_path / 'f', layout), make_states(layout))
+    with netCDF4.Dataset(tmp_path / 'f' / 'forecast_20200101T0000.nc') as file:
+        dims = ('realization', 'time', 'level', 'latitude', 'longitude')
+        assert file['geopotential'].dimensions == dims
+        assert file['realization'].standard_name == 'realization'
+        assert file['geopotential'].chunking() == [1, 1, 3, 5, 8]
+    report = run_compliance_checker(tmp_path / 'f' / 'forecast_20200101T0000.nc')
+    assert messages(report, 'high_priorities', 'medium_priorities') == []
+
+
+def combine(folder, join, preprocess=lambda start: start):
+    """What `xarray.open_mfdataset` does; that one needs dask, which is not required.
+
+    Later versions of xarray want to be told what this one does unasked.
+    """
+    starts = [preprocess(xr.load_dataset(file)) for file in sorted(folder.glob('*.nc'))]
+    return xr.combine_by_coords(
+        starts, join=join, data_vars='all', coords='different', compat='equals'
+    )
+
+
+def test_starts_combine_into_one_data_set_aligned_by_valid_time(tmp_path):
+    layout = make_layout()
+    states = make_states(layout)
+    write_all(NetcdfWriter(tmp_path, layout), states)
+    found = combine(tmp_path, 'outer').mean_sea_level_pressure
+    np.testing.assert_array_equal(found.forecast_reference_time, layout.init_times)
+    channel = layout.channels['mean_sea_level_pressure', None]
+    for start, init_time in enumerate(layout.init_times):
+        of_start = found.isel(forecast_reference_time=start)
+        of_lead = of_start.sel(time=init_time + layout.lead_times)
+        np.testing.assert_array_equal(of_lead, states[start, ..., channel])
+        np.testing.assert_array_equal(of_lead.forecast_period, layout.lead_times)
+        assert of_start.isnull().sum() == found[0, 0].size * (found.sizes['time'] - 4)
+
+
+def test_starts_combine_into_one_data_set_aligned_by_lead_time(tmp_path):
+    layout = make_layout()
+    states = make_states(layout)
+    write_all(NetcdfWriter(tmp_path, layout), states)
+    found = combine(
+        tmp_path, 'exact', lambda start: start.swap_dims(time='forecast_period')
+    )
+    channel = layout.channels['mean_sea_level_pressure', None]
+    np.testing.assert_array_equal(found.mean_sea_level_pressure, states[..., channel])
+    valid_times = layout.init_times[:, None] + layout.lead_times
+    np.testing.assert_array_equal(found.time, valid_times)
+
+
+def test_time_is_the_record_dimension_and_no_field_names_coordinates(tmp_path):
+    # ncra and ncrcat work along it; CDO warns of fields that name times.
+    layout = make_layout()
+    write_all(NetcdfWriter(tmp_path, layout), make_states(layout))
+    with netCDF4.Dataset(tmp_path / 'forecast_20200101T0000.nc') as file:
+        assert file.dimensions['time'].isunlimited()
+        assert file['geopotential'].dimensions[0] == 'time'
+        assert 'coordinates' not in file['geopotential'].ncattrs()
+        assert 'coordinates' not in file.ncattrs()
+        assert file['time'].chunking() == [4]
+
+
+@pytest.mark.skipif(not shutil.which('ncrcat'), reason='NCO is not installed')
+def test_nco_averages_and_appends_along_the_time(tmp_path):
+    layout = make_layout()
+    write_all(NetcdfWriter(tmp_path, layout), make_states(layout))
+    files = sorted(map(str, tmp_path.glob('*.nc')))
+    for command, size in (['ncra', files[0]], 1), (['ncrcat', *files], 8):
+        subprocess.run([*command, str(tmp_path / 'out.nc'), '-O'], check=True)
+        with netCDF4.Dataset(tmp_path / 'out.nc') as file:
+            assert len(file.dimensions['time']) == size
+
+
+@pytest.mark.skipif(not shutil.which('cdo'), reason='CDO is not installed')
+def test_cdo_has_nothing_to_warn_of_and_knows_the_initialisation(tmp_path):
+    layout = make_layout()
+    write_all(NetcdfWriter(tmp_path, layout), make_states(layout))
+    command = ['cdo', '-s', 'sinfon', str(tmp_path / 'forecast_20200101T1200.nc')]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stderr == ''
+    assert 'ForecastRefTime =  2020-01-01T12:00:00' in done.stdout
+
+
+def test_files_say_what_they_are(tmp_path):
+    layout = make_layout()
+    write_all(open_writer(tmp_path / 'f', layout), make_states(layout))
+    write_all(open_writer(tmp_path / 'f.zarr', layout), make_states(layout))
+    assert read_mark(tmp_path / 'f' / 'forecast_20200101T0000.nc') == 'forecast'
+    assert read_mark(tmp_path / 'f.zarr') == 'forecasts'
+
+
+def test_what_is_not_ours_and_what_is_read_is_never_replaced(tmp_path):
+    layout = make_layout()
+    store = tmp_path / 'store.zarr'
+    xr.Dataset({'x': ('y', [1.0])}).to_zarr(store, zarr_format=2)
+    foreign = tmp_path / 'f' / 'forecast_20200101T1200.nc'
+    foreign.parent.mkdir()
+    foreign.write_text('mine')
+    before = {file: file.read_bytes() for file in tmp_path.rglob('*') if file.is_file()}
+    for output, message in (
+        (store, 'another Zarr store'),
+        (foreign.parent, 'another file, which stays'),
+        (foreign / 'f', 'expected a folder'),
+    ):
+        with pytest.raises(OutputError, match=message):
+            open_writer(output, layout, overwrite=True)
+    with pytest.raises(OutputError, match='is what is read'):
+        open_writer(store, layout, overwrite=True, sources=(store,))
+    with pytest.raises(OutputError, match='lies inside of the store'):
+        open_writer(store / 'x', layout, overwrite=True, sources=(store,))
+    after = {file: file.read_bytes() for file in tmp_path.rglob('*') if file.is_file()}
+    assert after == before
+
+
+def test_a_failed_replacement_leaves_the_old_forecasts(path):
+    layout = make_layout()
+    states = make_states(layout)
+    write_all(open_writer(path, layout), states)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_writer(path, layout, overwrite=True) as writer,
+    ):
+        writer.write(0, states[:, 0])
+        raise KeyboardInterrupt
+    with open_forecasts(path) as forecasts:
+        xr.testing.assert_equal(forecasts, to_dataset(states, layout))
+    assert not list(path.parent.rglob('*.tmp'))
+
+
+def test_finished_starts_are_those_of_the_same_forecasts(path):
+    layout = make_layout()
+    assert not finished_starts(path, layout).any()
+    write_all(open_writer(path, layout), make_states(layout))
+    assert finished_starts(path, layout).all()
+    later = make_layout(init_times=layout.init_times + np.timedelta64(1, 'D'))
+    if path.suffix == '.zarr':
+        with pytest.raises(OutputError, match='time is another'):
+            finished_starts(path, later)
+    else:
+        both = make_layout(
+            init_times=np.concatenate([later.init_times, layout.init_times])
+        )
+        np.testing.assert_array_equal(finished_starts(path, both), [0, 0, 1, 1])
+
+
+OTHERS = [
+    (dict(provenance={'config_hash': 'ffff'}), "config_hash is '0123abcd' there"),
+    (dict(lead_times=np.array([0, 6], 'timedelta64[h]')), 'is another'),
+    (dict(num_members=2), 'is another'),
+    (dict(channels=ChannelIndex({'geopotential': (250, 500, 850)})), 'other variables'),
+]
+
+
+@pytest.mark.parametrize(('change', 'message'), OTHERS)
+def test_starts_of_other_forecasts_are_not_skipped(path, change, message):
+    layout = make_layout()
+    write_all(open_writer(path, layout), make_states(layout))
+    other = make_layout(**change)
+    with pytest.raises(OutputError, match=message):
+        finished_starts(path, other)
+    assert not finished_starts(path, other, overwrite=True).any()
+
+
+@pytest.mark.parametrize(('change', 'message'), OTHERS)
+def test_a_folder_never_gets_forecasts_that_do_not_belong_together(
+    tmp_path, change, message
+):
+    layout = make_layout()
+    write_all(open_writer(tmp_path / 'f', layout), make_states(layout))
+    with pytest.raises(OutputError, match=f'one folder with .*{message}'):
+        open_writer(
+            tmp_path / 'f',
+            make_layout(init_times=np.array(['2021-01-01'], 'datetime64[h]'), **change),
+        )
+
+
+def test_a_damaged_file_is_not_skipped(tmp_path):
+    layout = make_layout()
+    write_all(open_writer(tmp_path, layout), make_states(layout))
+    file = tmp_path / 'forecast_20200101T1200.nc'
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(OutputError, match=r'T1200\.nc is there .* cannot be read'):
+        finished_starts(tmp_path, layout)
+
+
+def test_leftovers_of_killed_runs_are_cleared_and_nothing_else(tmp_path):
+    layout = make_layout()
+    with open_writer(tmp_path / 'f.zarr', layout) as writer:
+        # As the first version left a store of forecasts.
+        shutil.copytree(writer._temporary, tmp_path / 'f.zarr.tmp')
+        metadata = tmp_path / 'f.zarr.tmp' / '.zattrs'
+        attributes = json.loads(metadata.read_text())
+        del attributes['spherecast_kind']
+        metadata.write_text(
+            json.dumps({**attributes, 'title': 'Forecasts of spherecast, run x'})
+        )
+        writer.abort()
+        writer.close = lambda: None
+    dead = subprocess.run(['true'], check=True) and 2**22 + 1  # No process has it.
+    for name in ('f.zarr', 'forecast_20200101T0000.nc'):
+        ours = temporary_name(tmp_path / name).name
+        (tmp_path / ours.replace(str(os.getpid()), str(dead))).touch()
+    (tmp_path / 'forecast_20200101T0000.nc.tmp').touch()
+    (tmp_path / 'my.tmp').touch()
+    (tmp_path / 'g.zarr.tmp').mkdir()
+    open_writer(tmp_path, layout)
+    open_writer(tmp_path / 'f.zarr', layout).abort()
+    left = sorted(file.name for file in tmp_path.iterdir())
+    assert left == ['g.zarr.tmp', 'my.tmp']
+
+
+@pytest.mark.parametrize('error', [RuntimeError('NetCDF: HDF error'), OSError(28, '')])
+def test_a_full_disk_is_said_with_path_and_space_and_leaves_finished_starts(
+    path, error, monkeypatch
+):
+    layout = make_layout()
+    states = make_states(layout)
+    free = type('Usage', (), {'free': 1000})
+    monkeypatch.setattr(shutil, 'disk_usage', lambda folder: free)
+
+    def fail(self, *arguments, **named):
+        raise error
+
+    message = r'cannot write .*forecast.* no space is left on its disk; 0\.0 MiB'
+    with (
+        pytest.raises(OSError, match=message),
+        ThreadedWriter(open_writer(path, layout)) as writer,
+    ):
+        for lead in range(4):
+            writer.write(lead, states[:1, lead], starts=slice(0, 1))
+        writer._wait_until_pending(0)
+        kind = zarr.Array if path.suffix == '.zarr' else netCDF4.Dataset
+        method = '__setitem__' if path.suffix == '.zarr' else 'createVariable'
+        monkeypatch.setattr(kind, method, fail)
+        writer.write(0, states[1:, 0], starts=slice(1, 2))
+    left = sorted(file.name for file in path.parent.rglob('*'))
+    finished = ['forecast_20200101T0000.nc', 'forecasts']
+    assert left == ([] if path.suffix == '.zarr' else finished)
+
+
+@pytest.mark.parametrize(
+    ('value', 'message'),
+    [
+        (1e16, r'is implausible, 1e\+16 K where -90 to 570 are accepted'),
+        (-95, 'is implausible, -95 K'),
+        (np.inf, 'is not finite'),
+        (np.nan, 'is not finite'),
+    ],
+)
+def test_implausible_values_are_refused_with_start_lead_and_channel(value, message):
+    layout = make_layout(channels=ChannelIndex({'temperature': (500, 850)}))
+    states = make_states(layout)[:, 3]
+    states[1, 2, 2, 1] = value
+    with pytest.raises(
+        FloatingPointError,
+        match=rf'from 2020-01-01T12:00 at 30 h {message}.* in temperature@850 and 0',
+    ):
+        layout.check_values(3, states)
+
+
+@pytest.mark.parametrize('end', [0, 1])
+def test_values_at_the_ends_of_the_plausible_range_are_accepted(end):
+    layout = make_layout()
+    states = make_states(layout)
+    for i, channel in enumerate(layout.channels):
+        states[..., i] = get_variable(channel.variable).plausible[end]
+    layout.check_values(0, states[:, 0])
 
 
 def test_not_finite_state_names_its_channel(path):
@@ -305,12 +594,11 @@ def test_wrong_shape_and_repeated_lead_are_errors(path):
 
 
 def test_urls_and_single_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match='local path'):
-        open_writer('gs://bucket/f.zarr', make_layout())
+    for address in ('gs://bucket/f.zarr', 'gs://bucket/f'):
+        with pytest.raises(OutputError, match='local path'):
+            open_writer(address, make_layout())
     with pytest.raises(ValueError, match='expected a directory'):
         open_writer(tmp_path / 'f.nc', make_layout())
-    with pytest.raises(ValueError, match="'error' or 'overwrite'"):
-        open_writer(tmp_path, make_layout(), if_exists='append')
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def checkpointed(workdir):
 
 
 def read_metrics(workdir):
-    with Workdir(workdir).metrics.open() as file:
+    with Workdir(workdir).losses.open() as file:
         return [
             (int(row['update']), row['name'], row['value'])
             for row in csv.DictReader(file)
