@@ -52,7 +52,6 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
         files.check_checkpoint(metadata)
-        digest = checkpoints.digest(update)
         model = Forecaster.without_data(setup)
         items = checkpoints.restore('forecast', model.template(), update)
         digest = checkpoints.digest(update)
