@@ -19,8 +19,8 @@ demo: .venv/installed
 	    --overwrite
 	$(BIN)/python scripts/evaluate.py --forecast=$(DEMO)/forecasts \
 	    --truth=$(DEMO)/planet.zarr --climatology=$(DEMO)/climatology.zarr \
-	    --output=$(DEMO)/scores.csv
-	$(BIN)/python scripts/report.py --workdir=$(DEMO)
+	    --output=$(DEMO)/scores.csv --overwrite
+	$(BIN)/python scripts/report.py --workdir=$(DEMO) --overwrite
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -q --durations=15

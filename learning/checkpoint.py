@@ -30,6 +30,7 @@ from learning.files import remove, temporary_name
 _LOGGER = logging.getLogger(__name__)
 
 _METADATA = 'metadata'
+_FULL = ('No space left on device', 'Disk quota exceeded')
 
 
 class CheckpointError(ValueError):
@@ -239,6 +240,11 @@ class Checkpoints:
         if pending is not None:
             pending.result()
 
+    def check(self) -> None:
+        """Raises `SaveError` if the writing has failed by now; does not wait."""
+        if self._pending is not None and self._pending.done():
+            self.wait()
+
     def clear_leftovers(self) -> None:
         """Removes what was left unfinished; only for who holds the run's lock."""
         if self.directory.is_dir():
@@ -308,10 +314,13 @@ class Checkpoints:
         return f'checkpoint {self._folder(update)} is damaged: {problems[0]}{more}'
 
     def _save_error(self, update: int, error: Exception) -> SaveError:
+        # TensorStore says it somewhere in the middle of several lines.
+        known = [words for words in _FULL if words in str(error)]
+        reason = known[0] if known else checksums.first_line(error)
         return SaveError(
-            f'checkpoint {self._folder(update)} cannot be written '
-            f'({checksums.first_line(error)}); those before it are whole: once there '
-            'is room, the same command goes on from the newest'
+            f'checkpoint {self._folder(update)} cannot be written ({reason}); those '
+            'before it are whole: once there is room, the same command goes on from '
+            'the newest'
         )
 
 

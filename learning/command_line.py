@@ -52,8 +52,9 @@ def _set_up_log() -> None:
         logging.getLogger(room).setLevel(logging.INFO)
     absl_logging.get_absl_handler().setFormatter(logging.Formatter('%(message)s'))
     if not _TRACEBACK.value:
-        # Orbax logs, with a traceback, the errors that it raises a moment later.
-        logging.getLogger('absl').setLevel(logging.CRITICAL)
+        # Orbax and what it is built of log, with tracebacks, what it raises then.
+        for name in ('absl', 'asyncio', 'concurrent.futures'):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

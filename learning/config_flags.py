@@ -16,6 +16,9 @@ from typing import Any
 
 from absl import flags
 
+# Flags defined here are the calling script's, and shown by its --help.
+flags.disclaim_key_flags()
+
 
 class ConfigFileError(ValueError):
     """A file that is no config; says what was expected and found."""

@@ -17,7 +17,7 @@ from learning.checkpoint import Checkpoints
 from learning.loss_log import LossLog, Stopwatch
 from learning.optimizer import learning_rate_schedule
 from learning.settings import Settings
-from learning.update import Metrics, TrainState
+from learning.update import Outcome, TrainState
 
 
 class Task(Protocol):
@@ -38,7 +38,7 @@ class Task(Protocol):
     def batches(self, first: int, last: int) -> Generator[Any, None, None]:
         """The batches of updates `first` to before `last`."""
 
-    def update(self, state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
+    def update(self, state: TrainState, batch: Any) -> tuple[TrainState, Outcome]:
         """One update; `state` may be donated."""
 
     def validate(self, state: TrainState) -> np.ndarray:
@@ -63,7 +63,7 @@ class Progress:
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     validation_loss: float | None = None
 
-    def judge(self, update: int, result: Metrics, max_loss_ratio: float) -> None:
+    def judge(self, update: int, result: Outcome, max_loss_ratio: float) -> None:
         """Refuses to go on with, or to save, what has failed.
 
         Losses of different numbers of parts (rollouts of different lengths) are not
@@ -153,10 +153,10 @@ class _Loop:
     log: LossLog
     progress: Progress
     stopwatch: Stopwatch
-    previous: tuple[int, Metrics] | None = None
+    previous: tuple[int, Outcome] | None = None
     parts_compiled: int = 0
 
-    def after(self, update: int, state: TrainState, result: Metrics) -> None:
+    def after(self, update: int, state: TrainState, result: Outcome) -> None:
         """Judges, logs, validates and saves, as is due."""
         settings = self.settings
         # One update runs while the next batch is sent; more would pile up there.
@@ -164,6 +164,7 @@ class _Loop:
         if self.previous is not None:
             self.progress.judge(*self.previous, settings.max_loss_ratio)
         self.previous = update, result
+        self.saved.check()
         self.log.advance()
         if self._due(update, settings.log_every):
             self._log(update, result)
@@ -176,7 +177,7 @@ class _Loop:
             self.parts_compiled = len(result.parts)
             self.stopwatch.start(update)  # Compilation is not throughput.
 
-    def save(self, update: int, state: TrainState, result: Metrics) -> None:
+    def save(self, update: int, state: TrainState, result: Outcome) -> None:
         """Saves what is fit to be saved."""
         self.progress.judge(update, result, self.settings.max_loss_ratio)
         self.saved.save(
@@ -193,7 +194,7 @@ class _Loop:
     def _due(self, update: int, every: int) -> bool:
         return update % every == 0 or update == self.settings.num_updates
 
-    def _log(self, update: int, result: Metrics) -> None:
+    def _log(self, update: int, result: Outcome) -> None:
         self.progress.judge(update, result, self.settings.max_loss_ratio)
         values = {
             'loss': float(result.loss),

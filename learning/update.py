@@ -47,7 +47,7 @@ class Losses(NamedTuple):
     kept: Mapping[str, Any]
 
 
-class Metrics(NamedTuple):
+class Outcome(NamedTuple):
     """What an update reports: loss, its parts `[part]`, norm of its gradient."""
 
     loss: jax.Array
@@ -57,7 +57,7 @@ class Metrics(NamedTuple):
 
 # (weights, constants, batch): constants are arguments, and not literals, of a program.
 Loss = Callable[[Weights, Any, Any], Losses]
-Update = Callable[[TrainState, Any, Any], tuple[TrainState, Metrics]]
+Update = Callable[[TrainState, Any, Any], tuple[TrainState, Outcome]]
 
 
 def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
@@ -71,7 +71,7 @@ def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
 
 
 def make_update(loss: Loss, settings: Optimization) -> Update:
-    """Builds the compiled update (state, constants, batch) -> (state, metrics).
+    """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
     The old `TrainState` is donated. Another shape of the batch compiles anew.
     """
@@ -79,7 +79,7 @@ def make_update(loss: Loss, settings: Optimization) -> Update:
 
     def update(
         state: TrainState, constants: Any, batch: Any
-    ) -> tuple[TrainState, Metrics]:
+    ) -> tuple[TrainState, Outcome]:
         def of_parameters(params: Any) -> tuple[jax.Array, Losses]:
             losses = loss({**state.weights, 'params': params}, constants, batch)
             return losses.parts.sum(), losses
@@ -95,6 +95,6 @@ def make_update(loss: Loss, settings: Optimization) -> Update:
             average=moving_average(state.average, weights, state.update, settings),
             optimizer=optimizer_state,
         )
-        return following, Metrics(total, losses.parts, optax.tree.norm(gradient))
+        return following, Outcome(total, losses.parts, optax.tree.norm(gradient))
 
     return jax.jit(update, donate_argnums=0)

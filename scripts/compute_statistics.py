@@ -40,7 +40,7 @@ def main() -> None:
     Output(path, outputs.STATISTICS, _OVERWRITE.value, (data.store,)).check()
     atmosphere = store.open_atmosphere(
         data.store,
-        levels=data.channels.levels,
+        levels=data.stored.levels,
         grid=setup.grid,
         storage_options=data.storage_options,
     )

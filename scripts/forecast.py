@@ -1,4 +1,4 @@
-"""Makes forecasts with a trained run and writes netCDF files or one Zarr.
+r"""Makes forecasts with a trained run and writes netCDF files or one Zarr.
 
 Example:
   python scripts/forecast.py --workdir=runs/demo --output=runs/demo/forecasts \

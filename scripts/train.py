@@ -1,4 +1,4 @@
-"""Trains an experiment; started again with the same workdir, it goes on.
+r"""Trains an experiment; started again with the same workdir, it goes on.
 
 Example:
   python scripts/train.py --config=configs/demo.py --workdir=runs/demo

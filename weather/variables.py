@@ -199,9 +199,6 @@ def wind_pairs() -> tuple[WindPair, ...]:
     )
 
 
-WIND_PAIRS = tuple((pair.eastward, pair.northward) for pair in wind_pairs())
-
-
 class Channel(NamedTuple):
     """One horizontal field of a state: a variable, at a level (hPa) or at none."""
 

@@ -100,7 +100,7 @@ class Workdir:
         return self.path / 'tensorboard'
 
     @property
-    def metrics(self) -> pathlib.Path:
+    def losses(self) -> pathlib.Path:
         """Losses by update, CSV."""
         return self.path / 'metrics.csv'
 
@@ -208,7 +208,8 @@ class Workdir:
             version = entries.get('format', 1)
             setup = Experiment.from_config({'format': 1, **entries})
         except ValueError as error:
-            found = error if text.strip() else 'an empty file'
+            found = f'no such thing ({error})' if text.strip() else 'an empty file'
+            found = str(error) if isinstance(error, ConfigError) else found
             raise WorkdirError(
                 f'expected the config of a run in {self.config}, found {found}'
                 f'{"" if isinstance(error, ConfigError) else _REPAIR}'

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -210,7 +211,10 @@ def test_one_that_is_there_and_whole_is_left_as_it_is(copied):
 
 
 def full_disk(*_):
-    raise OSError(28, 'No space left on device')
+    # As TensorStore says it.
+    raise ValueError(
+        f'{"writing " * 50}: [OS error 28: ENOSPC No space left on device]'
+    )
 
 
 def test_a_full_disk_is_one_line_at_the_next_save_and_spoils_nothing(
@@ -219,10 +223,21 @@ def test_a_full_disk_is_one_line_at_the_next_save_and_spoils_nothing(
     with Checkpoints(copied, keep=1) as saved:
         monkeypatch.setattr(checksums, 'write', full_disk)
         saved.save(40, items(40), {})
-        with pytest.raises(SaveError, match='40 cannot be written .*No space left'):
+        with pytest.raises(SaveError, match=r'40 cannot be written \(No space left'):
             saved.save(50, items(50), {})
     assert sorted(path.name for path in copied.iterdir()) == ['10', '20', '30']
     assert Checkpoints(copied).newest_whole() == 30
+
+
+def test_that_it_failed_is_known_before_the_next_save(copied, monkeypatch):
+    monkeypatch.setattr(checksums, 'write', full_disk)
+    deadline = time.monotonic() + 60
+    with Checkpoints(copied) as saved:
+        saved.save(40, items(40), {})
+        with pytest.raises(SaveError, match='40 cannot be written'):
+            while time.monotonic() < deadline:
+                saved.check()
+                time.sleep(0.01)
 
 
 def test_a_place_where_nothing_can_be_made_is_one_line(tmp_path):

@@ -10,9 +10,9 @@ import time
 import numpy as np
 import pytest
 
-from learning.checkpoint import Checkpoints
+from learning.checkpoint import Checkpoints, SaveError
 from learning.fit import Progress
-from learning.update import Metrics
+from learning.update import Outcome
 from tests.learning import toy
 
 
@@ -94,7 +94,7 @@ def test_a_loss_of_more_parts_is_not_compared_with_one_of_fewer():
     progress = Progress()
 
     def result(loss, parts=1):
-        return Metrics(np.float32(loss), np.zeros(parts), np.float32(1))
+        return Outcome(np.float32(loss), np.zeros(parts), np.float32(1))
 
     progress.judge(1, result(1e-3), 100)
     progress.judge(2, result(1e3, parts=2), 100)
@@ -117,6 +117,23 @@ def test_the_best_checkpoint_outlives_the_newest(tmp_path):
     best = min(log, key=log.get)
     assert best < 30
     assert Checkpoints(tmp_path / 'checkpoints').updates == [best, 30]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training_soon(
+    tmp_path, monkeypatch
+):
+    """Not at the next checkpoint only: that may be hours away."""
+    asked = []
+
+    def check(saved):
+        asked.append(saved)
+        if len(asked) == 7:
+            raise SaveError('no room')
+
+    monkeypatch.setattr(Checkpoints, 'check', check)
+    with pytest.raises(SaveError):
+        toy.train(tmp_path, toy.Settings(log_every=1))
+    assert read_log(tmp_path)[-1][0] == 6
 
 
 def start(folder):

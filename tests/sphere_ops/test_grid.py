@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sphere_ops import LatLonGrid
-from sphere_ops.grid import KINDS
+from sphere_ops.grid import KINDS, area_weights, is_global
 
 # float64 sums of a few hundred terms of order one: only round-off remains.
 ROUND_OFF = dict(rtol=0, atol=2e-14)
@@ -97,6 +97,48 @@ def test_area_weights_are_cosines_without_poles_and_half_cells_at_poles():
     # The cap poleward of 88.75 degrees; the mean area is 2 / 73.
     cap = (1 - np.sin(np.radians(88.75))) * 73 / 2
     np.testing.assert_allclose(poles.area_weights[0], cap, **ROUND_OFF)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('num_lat', [2, 3, 4, 9, 32, 73, 180, 721])
+def test_area_weights_of_the_globe_are_bit_for_bit_those_of_weatherbench(kind, num_lat):
+    """`metrics.get_lat_weights`: bounds halfway, the outermost at the poles."""
+    latitudes = LatLonGrid(kind, num_lat=num_lat, num_lon=4).latitudes[::-1]
+    inner = (latitudes[1:] + latitudes[:-1]) / 2
+    bounds = np.concatenate([[-90.0], inner, [90.0]])
+    areas = np.diff(np.sin(np.radians(bounds)))
+    for ordered, expected in ((latitudes, areas), (latitudes[::-1], areas[::-1])):
+        assert (area_weights(ordered) == expected / expected.mean()).all()
+
+
+LIMITED = {
+    'Europe': np.arange(35.0, 72.5, 2.5),
+    'tropics': np.arange(-20.0, 25.0, 5.0),
+    'hemisphere with its pole': np.linspace(20.0, 90.0, 15),
+    'south of 60': np.arange(-88.75, -60.0, 2.5),
+}
+
+
+@pytest.mark.parametrize('area', LIMITED)
+def test_rows_of_a_limited_area_weigh_their_own_cells(area):
+    """Against the integral of cos(latitude) over each cell, by the midpoint rule."""
+    latitudes = LIMITED[area]
+    half = (latitudes[1] - latitudes[0]) / 2
+    parts = (np.arange(2000) + 0.5) / 1000 - 1
+    inside = latitudes[:, None] + half * parts
+    cells = np.where(np.abs(inside) < 90, np.cos(np.radians(inside)), 0).sum(axis=1)
+    # The midpoint rule's error: (half / 1000)**2 / 24 in radians, far below 1e-7.
+    np.testing.assert_allclose(area_weights(latitudes), cells / cells.mean(), rtol=1e-7)
+    assert not is_global(latitudes, np.arange(0, 360, 10.0))
+
+
+def test_the_globe_is_global_wherever_its_columns_start():
+    for kind in KINDS:
+        grid = LatLonGrid(kind, num_lat=9, num_lon=12)
+        assert is_global(grid.latitudes, grid.longitudes)
+        assert is_global(grid.latitudes[::-1], grid.longitudes - 165)
+        assert not is_global(grid.latitudes, grid.longitudes[:9])
+        assert not is_global(grid.latitudes[:6], grid.longitudes)
 
 
 def test_quadrature_and_area_weights_agree_where_both_are_smooth():

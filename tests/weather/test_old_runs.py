@@ -49,8 +49,8 @@ def test_its_config_is_read_and_its_digest_is_known(run):
     assert (setup.training.beta2, setup.training.ema_ramp) == (0.98, 10.0)
     assert run.known_digests() == (DIGEST, setup.digest)
     with Checkpoints(run.checkpoints) as saved:
-        assert saved.metadata()['config_hash'] == DIGEST
-        run.check_checkpoint(saved.metadata())
+        assert saved.metadata(6)['config_hash'] == DIGEST
+        run.check_checkpoint(saved.metadata(6))
 
 
 def test_it_forecasts_what_it_forecast_then(run):
@@ -75,14 +75,14 @@ def test_it_forecasts_what_it_forecast_then(run):
 
 def test_it_goes_on_as_it_did_then(run):
     train(run.read_config(), run.path)
-    then, now = metrics(pathlib.Path('resumed_metrics.csv')), metrics(run.metrics)
+    then, now = metrics(pathlib.Path('resumed_metrics.csv')), metrics(run.losses)
     assert now.keys() == then.keys()
     assert ('8', 'validation_loss_step_2') in now
     for name, value in then.items():
         np.testing.assert_allclose(now[name], value, **TRAINING_ROUND_OFF, err_msg=name)
     with Checkpoints(run.checkpoints) as saved:
-        assert saved.latest == 8
-        assert saved.metadata()['config_hash'] == run.known_digests()[-1]
+        assert max(saved.updates) == 8
+        assert saved.metadata(8)['config_hash'] == run.known_digests()[-1]
     assert run.known_digests()[0] == DIGEST
 
 

@@ -210,9 +210,9 @@ def _check_sizes(part: Part) -> None:
         }
         if variable.shape != tuple(sizes.values()) or 0 in variable.shape:
             raise ValueError(
-                f'expected {name} with sizes {sizes} as the coordinates have, found '
-                f'{variable.shape} in {part.address}; the store was not written to its '
-                'end'
+                f'expected {name} with sizes {sizes} as the coordinates have, and none '
+                f'of them 0, found {variable.shape} in {part.address}; the store was '
+                'not written to its end'
             )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from weather.evaluation import metrics, pairing, sources
+from weather.evaluation import metrics, pairing, readers
 from weather.evaluation.regions import RegionalMean
 from weather.variables import wind_pairs
 
@@ -76,7 +76,7 @@ def _score_together(
     One NaN in a forecast, or in the truth, would make the average over a year NaN: such
     a start is left out of that level, region and lead time, for all models alike.
     """
-    levels, cache = plan.levels[names[0]], sources.BlockCache(cache_bytes)
+    levels, cache = plan.levels[names[0]], readers.BlockCache(cache_bytes)
     references = [_Reference(plan, name, mean, cache) for name in names]
     parts = len(levels), len(mean.names), plan.leads.size
     values = np.zeros((len(names), len(plan.models), len(metrics.NAMES), *parts))
@@ -114,11 +114,11 @@ class _Reference:
         plan: pairing.Pairing,
         name: str,
         mean: RegionalMean,
-        cache: sources.BlockCache,
+        cache: readers.BlockCache,
     ):
         self._plan = plan
         self._mean = mean
-        self._truth = sources.FieldReader(
+        self._truth = readers.FieldReader(
             plan.truth[name], 'time', levels=plan.levels[name], cache=cache
         )
         self._climatology = plan.climatology_reader(name, cache)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weather.evaluation import metrics, pairing, score_file, shared, sources
+from weather.evaluation import metrics, pairing, readers, score_file, shared
 from weather.evaluation.averages import Averages, average_scores
 from weather.evaluation.regions import WEIGHTING, RegionalMean, regions_on
 from weather.variables import wind_pairs
@@ -28,9 +28,9 @@ HEADLINE: Mapping[str, tuple[int, ...]] = {
 
 
 def evaluate(
-    forecasts: sources.Source,
-    truth: sources.Source,
-    climatology: sources.Source | None = None,
+    forecasts: readers.Source,
+    truth: readers.Source,
+    climatology: readers.Source | None = None,
     *,
     levels: shared.Levels | None = None,
     regions: Iterable[str] | None = None,
@@ -74,14 +74,14 @@ def evaluate(
       ValueError: sources that do not fit together; the message says where.
     """
     addresses = {
-        'forecast': sources.address(forecasts),
-        'truth': sources.address(truth),
-        'climatology': sources.address(climatology),
+        'forecast': readers.address(forecasts),
+        'truth': readers.address(truth),
+        'climatology': readers.address(climatology),
     }
     plan = pairing.pair(
-        sources.resolve(forecasts, 'forecast'),
-        sources.resolve(truth, 'truth'),
-        None if climatology is None else sources.resolve(climatology, 'climatology'),
+        readers.resolve(forecasts, 'forecast'),
+        readers.resolve(truth, 'truth'),
+        None if climatology is None else readers.resolve(climatology, 'climatology'),
         levels=levels,
         lead_times=lead_times,
         model=model,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from weather.evaluation import sources
+from weather.evaluation import readers
 
 
 def reader(
@@ -16,7 +16,7 @@ def reader(
     times: pd.DatetimeIndex,
     *,
     levels: Sequence[float | None],
-    cache: sources.BlockCache,
+    cache: readers.BlockCache,
     wanted_units: str | None = None,
 ) -> Callable[[int], np.ndarray]:
     """Returns a function from positions in `times` to fields `[level, lat, lon]`.
@@ -25,13 +25,13 @@ def reader(
       variable: dims `dayofyear`, `latitude`, `longitude`, perhaps `hour` and `level`;
         without `hour` it serves every hour.
       times: valid times; `check_days` has found those that are asked for.
-      levels: as for `sources.FieldReader`.
+      levels: as for `readers.FieldReader`.
       cache: keeps blocks of days.
       wanted_units: of the fields; by default those of the climatology.
     """
     hours = variable.hour.values if 'hour' in variable.dims else [None]
-    readers = {
-        hour: sources.FieldReader(
+    of_hour = {
+        hour: readers.FieldReader(
             variable if hour is None else variable.sel(hour=hour),
             'dayofyear',
             levels=levels,
@@ -41,8 +41,8 @@ def reader(
         for hour in hours
     }
     days = pd.Index(variable.dayofyear.values).get_indexer(times.day_of_year)
-    of_time = [None] * len(times) if None in readers else times.hour
-    return lambda position: readers[of_time[position]](int(days[position]))
+    of_time = [None] * len(times) if None in of_hour else times.hour
+    return lambda position: of_hour[of_time[position]](int(days[position]))
 
 
 def check_days(climatology: xr.Dataset, valid_times: np.ndarray) -> None:

@@ -13,8 +13,7 @@ import xarray as xr
 
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
-from weather.data.forecasts import is_by_valid_time
-from weather.evaluation import normals, shared, sources
+from weather.evaluation import normals, readers, shared
 from weather.evaluation.regions import Region, extent
 
 # Forecasts are read in blocks of lead times of about this size; two exist at a time.
@@ -31,8 +30,7 @@ class Pairing:
       models: names in the order of the result, the forecasts first.
       levels: levels scored of every variable, `(None,)` for a surface variable.
       not_scored: the reason, by name, of what is not scored.
-      starts: `[start]`, datetime64.
-      rows: `[start, lead]`, positions along `time` of the forecasts.
+      rows: `[start]`, positions of the starts in the forecasts.
       leads: `[lead]`, positions in the forecasts.
       init: `[start]`, positions of the starts in the truth; -1 where it has none and
         persistence is not asked for.
@@ -45,7 +43,6 @@ class Pairing:
     models: tuple[str, ...]
     levels: dict[str, tuple[float | None, ...]]
     not_scored: dict[str, str]
-    starts: np.ndarray
     rows: np.ndarray
     leads: np.ndarray
     init: np.ndarray
@@ -61,6 +58,11 @@ class Pairing:
         """How many starts are compared."""
         return len(self.rows)
 
+    @property
+    def starts(self) -> np.ndarray:
+        """`[start]`, datetime64."""
+        return self.forecasts.time.values[self.rows]
+
     def units(self, name: str) -> str | None:
         """Units of a variable's scores: those of the truth."""
         return self.truth[name].attrs.get('units')
@@ -72,7 +74,6 @@ class Pairing:
         chosen = np.linspace(0, self.num_starts - 1, max_starts).round().astype(int)
         return dataclasses.replace(
             self,
-            starts=self.starts[chosen],
             rows=self.rows[chosen],
             init=self.init[chosen],
             valid=self.valid[chosen],
@@ -85,14 +86,14 @@ class Pairing:
         no such axis. Variables that are read together have the same levels.
         """
         arrays = [
-            sources.LevelArray(
+            readers.LevelArray(
                 self.forecasts[name], self.levels[name], self.units(name)
             )
             for name in names
         ]
         blocks = list(self._blocks(names))
         reads = [functools.partial(self._read, arrays, *block) for block in blocks]
-        read_ahead = sources.read_ahead(reads)
+        read_ahead = readers.read_ahead(reads)
         for (start, part), fields in zip(blocks, read_ahead, strict=True):
             for offset, of_lead in enumerate(zip(*fields, strict=True)):
                 yield start, part.start + offset, *of_lead
@@ -102,22 +103,19 @@ class Pairing:
         of_one_lead = {'time': 0, 'prediction_timedelta': 0}
         nbytes = sum(self.forecasts[name][of_one_lead].nbytes for name in names)
         per_read = max(1, BLOCK_BYTES // nbytes)
-        if (self.rows != self.rows[:, :1]).any():
-            per_read = 1  # By valid time: the lead times of a start lie apart.
         for start in range(self.num_starts):
             for first in range(0, self.leads.size, per_read):
                 yield start, slice(first, min(first + per_read, self.leads.size))
 
     def _read(
-        self, arrays: Sequence[sources.LevelArray], start: int, part: slice
+        self, arrays: Sequence[readers.LevelArray], start: int, part: slice
     ) -> list[np.ndarray]:
         """Fields `[lead, member, level, lat, lon]` of each variable."""
-        time, leads = int(self.rows[start, part.start]), self.leads[part]
-        at = {'time': time, 'prediction_timedelta': leads}
+        at = {'time': int(self.rows[start]), 'prediction_timedelta': self.leads[part]}
         return [array.read('prediction_timedelta', 'member', **at) for array in arrays]
 
     def climatology_reader(
-        self, name: str, cache: sources.BlockCache
+        self, name: str, cache: readers.BlockCache
     ) -> Callable[[int], np.ndarray] | None:
         """Returns a function from the position of a valid time to its climatology.
 
@@ -142,7 +140,7 @@ class Pairing:
             return 'no axis dayofyear in the climatology'
         if ('level' in variable.dims) != (self.levels[name] != (None,)):
             return 'a level axis in only one of truth and climatology'
-        if sources.conversion(variable, self.units(name)) is None:
+        if readers.conversion(variable, self.units(name)) is None:
             return f'units {variable.attrs["units"]!r} in the climatology'
         return None
 
@@ -185,9 +183,9 @@ def pair(
     Raises:
       ValueError: sources that do not fit together; the message says where.
     """
-    sources.check_same_grid(forecasts, truth, 'forecast')
+    readers.check_same_grid(forecasts, truth, 'forecast')
     if climatology is not None:
-        sources.check_same_grid(climatology, truth, 'climatology')
+        readers.check_same_grid(climatology, truth, 'climatology')
     chosen = _select_baselines(baselines, climatology)
     if model in BASELINES:
         raise ValueError(
@@ -206,7 +204,6 @@ def pair(
         models=(model, *chosen),
         levels=selection.levels,
         not_scored={**selection.not_scored, **times.not_scored},
-        starts=times.starts,
         rows=times.rows,
         leads=times.leads,
         init=times.init,
@@ -278,15 +275,13 @@ class _Times(NamedTuple):
     """Which start and lead time is compared with which time of the truth.
 
     Attributes:
-      starts: `[start]`, datetime64.
-      rows: `[start, lead]`, positions in the forecasts.
+      rows: `[start]`, positions in the forecasts.
       leads: `[lead]`, positions in the forecasts.
       init: `[start]`, positions in the truth; -1 where it does not hold the start.
       valid: `[start, lead]`, positions in the truth.
       not_scored: reasons, by name, of starts and lead times that are left out.
     """
 
-    starts: np.ndarray
     rows: np.ndarray
     leads: np.ndarray
     init: np.ndarray
@@ -306,12 +301,12 @@ def _pair_times(
     """
     truth_times = truth.indexes['time']
     lead_times = pd.TimedeltaIndex(forecasts.prediction_timedelta.values[leads])
-    init_times, rows = _starts(forecasts, lead_times)
+    init_times = pd.DatetimeIndex(forecasts.time.values)
     init = truth_times.get_indexer(init_times)
     valid = np.stack(
         [truth_times.get_indexer(init_times + lead) for lead in lead_times], axis=1
     )
-    usable = (valid >= 0) & (rows >= 0)
+    usable = valid >= 0
     if needs_initial:
         usable &= (init >= 0)[:, None]
     kept = _leads_in_common(usable)
@@ -333,23 +328,8 @@ def _pair_times(
     if not complete.all():
         name = f'{(~complete).sum()} of {complete.size} starts'
         not_scored[name] = f'times are lacking ({span})'
-    at = np.ix_(complete, kept)
-    starts = init_times.values[complete]
-    return _Times(starts, rows[at], leads[kept], init[complete], valid[at], not_scored)
-
-
-def _starts(
-    forecasts: xr.Dataset, lead_times: pd.TimedeltaIndex
-) -> tuple[pd.DatetimeIndex, np.ndarray]:
-    """Initial times, and the positions `[start, lead]` of their fields; -1: none."""
-    times = pd.DatetimeIndex(forecasts.time.values)
-    if not is_by_valid_time(forecasts):
-        shape = len(lead_times), len(times)
-        return times, np.broadcast_to(np.arange(len(times)), shape).T
-    starts = np.unique(times.values[:, None] - lead_times.values)
-    init_times = pd.DatetimeIndex(starts)
-    of_lead = [times.get_indexer(init_times + lead) for lead in lead_times]
-    return init_times, np.stack(of_lead, axis=1)
+    rows = np.flatnonzero(complete)
+    return _Times(rows, leads[kept], init[rows], valid[np.ix_(rows, kept)], not_scored)
 
 
 def _leads_in_common(usable: np.ndarray) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
@@ -185,70 +184,38 @@ class RegionalMean:
         longitudes = np.asarray(longitudes, np.float64)
         weights = area_weights(latitudes)
         # Most regions share the whole circle: what shares columns is summed once.
-        sectors: dict[bytes, list[tuple[int, np.ndarray]]] = {}
-        for position, (name, region) in enumerate(regions.items()):
+        sectors: dict[bytes, int] = {}
+        of_region, of_rows = [], []
+        for name, region in regions.items():
             rows, columns = region.rows(latitudes), region.columns(longitudes)
             if not region.holds(latitudes, longitudes):
                 raise ValueError(
                     f'region {name!r} ({region}) holds no point of this grid of '
                     f'{latitudes.size} x {longitudes.size}: leave it out'
                 )
-            of_rows = rows * weights / (weights[rows].sum() * columns.sum())
-            sectors.setdefault(columns.tobytes(), []).append((position, of_rows))
-        self._sectors = [
-            _Sector.create(np.frombuffer(columns, bool), dict(members))
-            for columns, members in sectors.items()
-        ]
+            of_rows.append(rows * weights / (weights[rows].sum() * columns.sum()))
+            of_region.append(sectors.setdefault(columns.tobytes(), len(sectors)))
+        # `[lon, sector]`, `[lat, region]` and `[region]`.
+        masks = [np.frombuffer(columns, bool) for columns in sectors]
+        self._columns = np.stack(masks, axis=-1).astype(np.float64)
+        self._rows = np.stack(of_rows, axis=-1)
+        self._sectors = np.array(of_region)
 
     def __call__(self, field: np.ndarray) -> np.ndarray:
         """Returns the means `[..., region]`, float64, of `field` `[..., lat, lon]`."""
-        means = np.empty((*field.shape[:-2], len(self.names)))
-        for sector in self._sectors:
-            means[..., sector.regions] = sector.means(field)
+        with np.errstate(invalid='ignore'):
+            means = self._weigh(field)
+        if np.isfinite(means).all():
+            return means
+        # The products spread NaN and infinity to regions where their weight is zero.
+        means = self._weigh(np.where(np.isfinite(field), field, 0))
+        with np.errstate(invalid='ignore'):
+            for value in (np.inf, -np.inf, np.nan):
+                found = np.isnan(field) if np.isnan(value) else field == value
+                means = means + np.where(self._weigh(found) > 0, value, 0)
         return means
 
-
-class _Sector(NamedTuple):
-    """Regions that share their columns.
-
-    Attributes:
-      rows: smallest range of rows that holds all of them.
-      columns: their columns, as ranges.
-      weights: `[row, region]`, zero outside of the region.
-      regions: positions of the regions.
-    """
-
-    rows: slice
-    columns: tuple[slice, ...]
-    weights: np.ndarray
-    regions: tuple[int, ...]
-
-    @classmethod
-    def create(cls, columns: np.ndarray, members: Mapping[int, np.ndarray]) -> _Sector:
-        """Makes a sector of `columns` `[lon]` and weights `[lat]` of each region."""
-        weights = np.stack([*members.values()], axis=-1)
-        filled = np.flatnonzero(weights.sum(axis=-1))
-        rows = slice(int(filled[0]), int(filled[-1]) + 1)
-        return cls(rows, _ranges(columns), weights[rows].copy(), tuple(members))
-
-    def means(self, field: np.ndarray) -> np.ndarray:
-        """Returns `[..., region of this sector]`."""
-        along_rows = sum(
-            field[..., self.rows, part].sum(axis=-1, dtype=np.float64)
-            for part in self.columns
-        )
-        means = along_rows @ self.weights
-        if not np.isfinite(means).all():
-            # The product spread a NaN to regions where its weight is zero.
-            for region, weights in enumerate(self.weights.T):
-                inside = weights > 0
-                means[..., region] = along_rows[..., inside] @ weights[inside]
-        return means
-
-
-def _ranges(mask: np.ndarray) -> tuple[slice, ...]:
-    """The runs of true entries; slices, because they cost no copy."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return tuple(
-        slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)
-    )
+    def _weigh(self, field: np.ndarray) -> np.ndarray:
+        # Two products: a pass over the field, whatever the number of regions.
+        along_rows = field @ self._columns
+        return np.einsum('...lr,lr->...r', along_rows[..., self._sectors], self._rows)

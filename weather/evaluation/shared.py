@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from learning.spelling import did_you_mean
-from weather.evaluation import sources
+from weather.evaluation import readers
 from weather.variables import VARIABLES, as_level
 
 # Levels in hPa of every variable; an empty sequence for one without levels.
@@ -98,7 +98,7 @@ def _compare(
     if reason:
         return (), reason
     wanted = observed.attrs.get('units')
-    if sources.conversion(forecast, wanted) is None:
+    if readers.conversion(forecast, wanted) is None:
         units = forecast.attrs['units']
         return (), f'units {units!r} of the forecast are not {wanted!r} of the truth'
     if ('level' in forecast.dims) != ('level' in observed.dims):

@@ -18,7 +18,7 @@ import xarray as xr
 from sphere_ops.grid import LatLonGrid
 from sphere_ops.operators import power_spectrum
 from sphere_ops.transform import SpinTransform
-from weather.evaluation import pairing, shared, sources
+from weather.evaluation import pairing, readers, shared
 from weather.evaluation.evaluate import HEADLINE, NO_LEVEL
 from weather.variables import VARIABLES, wind_pairs
 
@@ -28,8 +28,8 @@ EARTH_RADIUS_M = 6.3675e6
 
 
 def power_spectra(
-    forecasts: sources.Source,
-    truth: sources.Source,
+    forecasts: readers.Source,
+    truth: readers.Source,
     *,
     levels: shared.Levels | None = None,
     lead_times: Sequence[np.timedelta64] | None = None,
@@ -56,7 +56,7 @@ def power_spectra(
     Raises:
       ValueError: sources that do not fit together, or a grid of no known kind.
     """
-    opened = sources.resolve(forecasts, 'forecast'), sources.resolve(truth, 'truth')
+    opened = readers.resolve(forecasts, 'forecast'), readers.resolve(truth, 'truth')
     if levels is None:
         levels = _shared_headline(*opened)
     plan = pairing.pair(
@@ -207,9 +207,9 @@ def _spectra(
 ) -> xr.Dataset:
     """Mean spectra `[level, lead_time, degree]` of one quantity."""
     levels = plan.levels[quantity.components[0]]
-    cache = sources.BlockCache(2**29)
-    readers = [
-        sources.FieldReader(plan.truth[name], 'time', levels=levels, cache=cache)
+    cache = readers.BlockCache(2**29)
+    truths = [
+        readers.FieldReader(plan.truth[name], 'time', levels=levels, cache=cache)
         for name in quantity.components
     ]
     of_truth: dict[int, np.ndarray] = {}
@@ -220,7 +220,9 @@ def _spectra(
         forecast[:, lead] += quantity.spectrum(transform, *fields).mean(axis=0)
         valid = int(plan.valid[start, lead])
         if valid not in of_truth:
-            of_truth[valid] = quantity.spectrum(transform, *(r(valid) for r in readers))
+            of_truth[valid] = quantity.spectrum(
+                transform, *(one(valid) for one in truths)
+            )
         truth[:, lead] += of_truth[valid]
     dims = ('level', 'lead_time', 'degree')
     return xr.Dataset(

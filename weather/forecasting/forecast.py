@@ -18,10 +18,8 @@ import xarray
 from tqdm import tqdm
 
 from learning import signals
-from weather.data.forcings import clock
 from weather.data.sources import StoreNotFoundError
 from weather.data.store import Atmosphere, open_atmosphere
-from weather.data.windows import invalid_times
 from weather.forecasting.export import (
     ForecastLayout,
     ThreadedWriter,
@@ -29,12 +27,17 @@ from weather.forecasting.export import (
     open_writer,
     to_dataset,
 )
+from weather.forecasting.initial import (
+    check_initial_states,
+    check_inputs,
+    read_forcing,
+    read_initial_fields,
+)
 from weather.forecasting.run import Run
 from weather.forecasting.starts import (
     default_times,
     read_lead_hours,
     read_times,
-    time_text,
     without_invalid,
 )
 from weather.model.forecaster import Forecaster, Weights
@@ -75,10 +78,12 @@ def open_store(run: Run, path: str | None = None) -> Atmosphere:
       ValueError: the store lacks a variable or level, or has another grid.
     """
     data = run.setup.data
+    # What is only an output is made, not read: a store need not have it.
+    levels = data.channels.prognostic.levels | data.inputs.levels
     try:
         return open_atmosphere(
             path or data.store,
-            levels=data.channels.levels,
+            levels=levels,
             grid=run.setup.grid,
             storage_options=data.storage_options,
         )
@@ -110,11 +115,13 @@ def run(
       Forecasts in WeatherBench 2 schema, SI units.
 
     Raises:
+      ValueError: starts, lead times or inputs that the store or the model lacks.
       FloatingPointError: a value is implausible; names start, lead time and channel.
     """
     layout = make_layout(
         trained, atmosphere, init_times, lead_times, num_members=num_members
     )
+    check_inputs(trained, atmosphere, layout)
     shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
     states = np.empty(shape, np.float32)
     for slab in stream(trained, atmosphere, layout, batch_size=batch_size):
@@ -174,6 +181,7 @@ def write_all(
         output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
     with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
+        check_inputs(trained, atmosphere, layout)
         check_initial_states(atmosphere, layout)
         # Between two fields only: a process that ends while a step still runs dies of a
         # segmentation fault.
@@ -274,14 +282,14 @@ def stream(
         # The last batch repeats its last start, so that one program serves all.
         positions = np.minimum(np.arange(first, first + batch_size), count - 1)
         init_times = layout.init_times[positions]
-        fields = _initial_fields(atmosphere, layout, init_times)
+        fields = read_initial_fields(atmosphere, layout, init_times)
         state = _repeat(normalize(trained.model, fields), members)
         valid_times = init_times
         for lead, lead_time in enumerate(layout.lead_times):
             while np.any(valid_times < init_times + lead_time):
                 valid_times = valid_times + trained.timestep
-                phases = clock(valid_times, timestep=trained.timestep)
-                forcing = Forcing(_repeat(phases, members))
+                forcing = read_forcing(trained, atmosphere, valid_times)
+                forcing = jax.tree.map(lambda leaf: _repeat(leaf, members), forcing)
                 state = advance(trained.variables, trained.model, state, forcing)
             if lead_time:
                 states = np.asarray(to_si(trained.model, state))
@@ -290,40 +298,6 @@ def stream(
                 stored = stack_fields(fields, layout.channels)
                 states = np.asarray(_repeat(stored, members))
             yield Slab(starts, lead, states[: starts.stop - starts.start])
-
-
-def check_initial_states(atmosphere: Atmosphere, layout: ForecastLayout) -> None:
-    """Reads all initial states before the first forecast is made; refuses NaN.
-
-    Raises:
-      ValueError: naming start, variable and level.
-    """
-    starts = atmosphere.dataset.sel(time=layout.init_times)
-    invalid = invalid_times(starts, layout.channels.levels)
-    if invalid.size:
-        _initial_fields(atmosphere, layout, invalid[:1])
-
-
-def _initial_fields(
-    atmosphere: Atmosphere, layout: ForecastLayout, init_times: np.ndarray
-) -> dict[str, Any]:
-    """Reads `[start, level, lat, lon]` of every variable; refuses NaN."""
-    fields: dict[str, Any] = {}
-    for name, levels in layout.channels.levels.items():
-        field = atmosphere.dataset[name].sel(time=init_times)
-        field = field.sel(level=list(levels)) if levels else field.expand_dims('level')
-        values = field.transpose('time', 'level', ...).values
-        finite = np.isfinite(values).all(axis=(2, 3))
-        if not finite.all():
-            start, level = np.argwhere(~finite)[0]
-            raise ValueError(
-                f'expected finite initial states, found NaN in {name} at '
-                f'{levels[level] if levels else "the surface"} on '
-                f'{time_text(init_times[start])} in {atmosphere.source}; leave that '
-                'start out'
-            )
-        fields[name] = values
-    return fields
 
 
 def _advance(

@@ -39,16 +39,20 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
 
     Args:
       workdir: the run directory that `scripts/train.py` filled.
-      update: which checkpoint; by default the newest.
+      update: which checkpoint; by default the newest that is whole.
 
     Raises:
-      WorkdirError, FileNotFoundError: no run there, or no such checkpoint.
+      WorkdirError: no run there, or the checkpoint is of another one.
+      FileNotFoundError: no such checkpoint.
+      CheckpointError: it, or every one, is damaged.
     """
     files = Workdir(workdir)
     setup = files.read_config()
     with Checkpoints(files.checkpoints) as checkpoints:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
+        files.check_checkpoint(metadata)
+        digest = checkpoints.digest(update)
         model = Forecaster.without_data(setup)
         items = checkpoints.restore('forecast', model.template(), update)
         digest = checkpoints.digest(update)

@@ -193,7 +193,7 @@ class Forecaster:
         """States in SI units from normalised ones."""
         return self.normalizer.denormalize(state)
 
-    def forcing(self, clock: jax.Array, fields: Mapping[str, jax.Array]) -> Forcing:
+    def forcing(self, clock: Any, fields: Mapping[str, Any]) -> Forcing:
         """What steps read beside states, from the clock and fields by variable, SI.
 
         Args:

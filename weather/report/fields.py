@@ -97,18 +97,18 @@ def _spectra(forecasts: xr.Dataset, truth: xr.Dataset) -> list[Part]:
     return parts
 
 
-def training_section(metrics: pd.DataFrame, timestep_hours: float | None) -> Section:
+def training_section(losses: pd.DataFrame, timestep_hours: float | None) -> Section:
     """Losses by update.
 
     Args:
-      metrics: columns update, name, value.
+      losses: columns update, name, value.
       timestep_hours: length of a model step, to name lead times; or none.
     """
-    if not metrics.name.str.contains(r'^(?:validation_)?loss_step_\d+$').any():
-        part = notice('The metrics of the training hold no losses.')
+    if not losses.name.str.contains(r'^(?:validation_)?loss_step_\d+$').any():
+        part = notice('The log of the training holds no losses.')
     else:
         picture = Picture(
-            to_image(draw_training(metrics, timestep_hours), 'svg'),
+            to_image(draw_training(losses, timestep_hours), 'svg'),
             'Training and validation loss by update',
             'Squared error of the normalised tendency, weighted by area, level and '
             'variable, at each lead time of the rollout. Lines: training batches; '

@@ -152,16 +152,16 @@ def draw_spectra(spectra: Sequence[Spectrum]) -> Figure:
     return figure
 
 
-def draw_training(metrics: pd.DataFrame, timestep_hours: float | None = None) -> Figure:
+def draw_training(losses: pd.DataFrame, timestep_hours: float | None = None) -> Figure:
     """Draws training and validation loss of every lead time against the update.
 
     Args:
-      metrics: columns update, name, value, as training writes them; names are
+      losses: columns update, name, value, as training writes them; names are
         `loss_step_K` and `validation_loss_step_K`.
       timestep_hours: length of a model step, to name the lead times.
     """
-    training = _losses(metrics, 'loss_step_')
-    validation = _losses(metrics, 'validation_loss_step_')
+    training = _by_step(losses, 'loss_step_')
+    validation = _by_step(losses, 'validation_loss_step_')
     steps = sorted({*training, *validation})
     colours = _lead_colours()(np.linspace(0, 1, max(2, len(steps))))
     with mpl.rc_context(STYLE):
@@ -269,10 +269,10 @@ def _plain_log_ticks(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def _losses(metrics: pd.DataFrame, prefix: str) -> dict[int, pd.Series]:
+def _by_step(losses: pd.DataFrame, prefix: str) -> dict[int, pd.Series]:
     """Series by update of every step whose name is `prefix` and a number."""
-    found = metrics.name.str.extract(f'^{prefix}(\\d+)$', expand=False)
-    series = metrics.assign(step=found).dropna(subset='step')
+    found = losses.name.str.extract(f'^{prefix}(\\d+)$', expand=False)
+    series = losses.assign(step=found).dropna(subset='step')
     return {
         int(str(step)): rows.set_index('update').value
         for step, rows in series.groupby('step')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -25,6 +25,13 @@ _ARROW_SPACING_DEGREES = 15.0
 _POLAR_ROWS = 4
 _WIND_ARROW, _ERROR_ARROW = 20.0, 10.0  # m s-1, as long as arrows are apart.
 
+_ISOLINES: Any = dict(colors='black', linewidths=0.4, alpha=0.6)
+_ARROWS: Any = dict(
+    angles='xy', pivot='middle', units='width', width=0.003, headwidth=3.5,
+    headlength=3.5, headaxislength=3, minlength=0, scale_units='width',
+    scale=360 / _ARROW_SPACING_DEGREES,
+)  # fmt: skip
+_ARROW_KEY: Any = dict(labelpos='E', labelsep=0.05, fontproperties={'size': 8})
 _TITLES = ('Forecast', 'Truth', 'Forecast minus truth')
 
 Fields = Mapping[str, np.ndarray]
@@ -173,15 +180,8 @@ def _draw_field(
     """Draws forecast or truth; returns what a colour bar explains."""
     filled = _fill(ax, globe, headline.on_map(fields), steps)
     if headline.contour_interval:
-        ax.contour(
-            globe.x,
-            globe.y,
-            globe.closed(headline.on_map(fields)),
-            levels=steps.levels,
-            colors='black',
-            linewidths=0.4,
-            alpha=0.6,
-        )
+        values = globe.closed(headline.on_map(fields))
+        ax.contour(globe.x, globe.y, values, levels=steps.levels, **_ISOLINES)
     # Greyer than the arrows, where there are any.
     _draw_land(ax, globe, colour='#b4bac2' if headline.is_vector else 'white')
     if headline.is_vector:
@@ -214,14 +214,8 @@ def _draw_errors(
 
 def _fill(ax: Axes, globe: Globe, field: np.ndarray, steps: _Steps) -> ContourSet:
     """Draws the colours of a field, and the graticule over them."""
-    filled = ax.contourf(
-        globe.x,
-        globe.y,
-        globe.closed(field),
-        levels=steps.levels,
-        extend=steps.extend,
-        cmap=steps.colours,
-    )
+    style: Any = dict(extend=steps.extend, cmap=steps.colours)
+    filled = ax.contourf(globe.x, globe.y, globe.closed(field), steps.levels, **style)
     ax.grid(False)
     ax.tick_params(labelbottom=False, labelleft=False)
     x, y = np.radians(np.linspace(-180, 180, 91)), np.radians(np.linspace(-90, 90, 91))
@@ -235,14 +229,8 @@ def _fill(ax: Axes, globe: Globe, field: np.ndarray, steps: _Steps) -> ContourSe
 
 def _draw_land(ax: Axes, globe: Globe, *, colour: str) -> None:
     if globe.land is not None and globe.land.min() < 0.5 < globe.land.max():
-        ax.contour(
-            globe.x,
-            globe.y,
-            globe.closed(globe.land),
-            levels=[0.5],
-            colors=colour,
-            linewidths=0.8,
-        )
+        land = globe.closed(globe.land)
+        ax.contour(globe.x, globe.y, land, [0.5], colors=colour, linewidths=0.8)
 
 
 def _draw_arrows(
@@ -274,24 +262,15 @@ def _draw_arrows(
         np.radians(globe.latitudes[rows]),
         scale * eastward,
         scale * northward,
-        angles='xy',
         color=colour,
-        pivot='middle',
-        units='width',
-        width=0.003,
-        headwidth=3.5,
-        headlength=3.5,
-        headaxislength=3,
-        minlength=0,
-        scale=360 / _ARROW_SPACING_DEGREES,
-        scale_units='width',
+        **_ARROWS,
     )
     place = ax.get_subplotspec()
     if place is None or not place.is_last_row():
         return  # One key for all rows.
     key = f'{reference:g} {headline.on_maps.unit}'
-    style = {'labelpos': 'E', 'labelsep': 0.05, 'fontproperties': {'size': 8}}
-    ax.quiverkey(arrows, 0.8, -0.03, 1, key, color=_INK, **style)
+    # In the corner that the outline of the map leaves free.
+    ax.quiverkey(arrows, 0.83, 0.02, 1, key, color=_INK, **_ARROW_KEY)
 
 
 def _arrow_points(globe: Globe) -> tuple[np.ndarray, np.ndarray]:

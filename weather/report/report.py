@@ -16,7 +16,7 @@ from learning.files import MARK, Output
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
 from weather.data.store import open_dataset
-from weather.evaluation import sources
+from weather.evaluation import readers
 from weather.evaluation.summary import Summary
 from weather.experiment import Experiment
 from weather.outputs import REPORT
@@ -39,7 +39,7 @@ class Contents:
       truth: `[time, level, latitude, longitude]` on the same grid, as `open_dataset`
         returns it; with `land_sea_mask` for the outlines.
       scores: of the forecasts; or none.
-      metrics: losses of the training, columns update, name, value; or none.
+      losses: losses of the training, columns update, name, value; or none.
       setup: the experiment of the run; or none.
       facts: more to say in the summary, by name.
       notices: what the reader must know before the first number.
@@ -49,7 +49,7 @@ class Contents:
     forecasts: xr.Dataset
     truth: xr.Dataset
     scores: ties.Scores | None = None
-    metrics: pd.DataFrame | None = None
+    losses: pd.DataFrame | None = None
     setup: Experiment | None = None
     facts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     notices: Sequence[str] = ()
@@ -119,7 +119,7 @@ def write_report(
             forecasts=forecasts,
             truth=truth_fields,
             scores=scored,
-            metrics=pd.read_csv(files.metrics) if files.metrics.exists() else None,
+            losses=pd.read_csv(files.losses) if files.losses.exists() else None,
             setup=setup,
             facts={'Forecasts': address, 'Truth': truth, **(facts or {})},
             notices=[text for text in notices if text],
@@ -130,7 +130,7 @@ def write_report(
 
 def render_report(contents: Contents) -> str:
     """Returns the page."""
-    sources.check_same_grid(contents.forecasts, contents.truth, 'forecast')
+    readers.check_same_grid(contents.forecasts, contents.truth, 'forecast')
     summary = Summary(contents.scores.table) if contents.scores else None
     both = contents.forecasts, contents.truth
     sections = [
@@ -139,8 +139,8 @@ def render_report(contents: Contents) -> str:
         fields.maps_section(*both),
         fields.spectra_section(*both),
     ]
-    if contents.metrics is not None and len(contents.metrics):
-        sections.append(fields.training_section(contents.metrics, _timestep(contents)))
+    if contents.losses is not None and len(contents.losses):
+        sections.append(fields.training_section(contents.losses, _timestep(contents)))
     if contents.setup is not None:
         text = json.dumps(contents.setup.to_dict(), indent=2, ensure_ascii=False)
         part = page.Part('folded', ('Show the configuration', text))

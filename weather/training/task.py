@@ -11,7 +11,7 @@ import numpy as np
 
 from learning import provenance
 from learning.sharding import Mesh, replicated, split_batch
-from learning.update import Metrics, TrainState, init_train_state, make_update
+from learning.update import Outcome, TrainState, init_train_state, make_update
 from weather.data.forcings import clock
 from weather.data.loader import Batch, Loader
 from weather.experiment import Experiment
@@ -97,7 +97,7 @@ class WeatherTask:
         steps = self._setup.training.num_steps
         return self._loaders.training.batches(first, last, steps)
 
-    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, Outcome]:
         """One update on a batch."""
         return self._update(state, self.model, self._to_device(batch))
 

@@ -77,7 +77,7 @@ def _train(
         setup.training,
         saved,
         resume_from=newest,
-        table=files.metrics,
+        table=files.losses,
         tensorboard=files.tensorboard,
     )
 

@@ -64,7 +64,6 @@ def write_netcdf(path, stored, attributes):
         attributes = dict(attributes)
         fill = attributes.pop('_FillValue', None)
         endian = {'>': 'big'}.get(stored.dtype.byteorder, 'native')
-        stored = stored.astype(stored.dtype.newbyteorder('='))
         field = file.createVariable(
             'field', stored.dtype, DIMS, fill_value=fill, endian=endian
         )

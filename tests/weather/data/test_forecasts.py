@@ -210,12 +210,6 @@ def test_unfinished_files_are_not_forecasts(tmp_path):
             'found repeated times 2020-01-01T00:00:00',
         ),
         (
-            lambda ds: ds.assign_coords(
-                time=ds.time.assign_attrs(long_name='valid time')
-            ),
-            'expected forecasts by their start .* that says it is the valid time',
-        ),
-        (
             lambda ds: ds.drop_vars('level'),
             "expected the coordinate 'level' of the axis level .* found none",
         ),
@@ -245,3 +239,41 @@ def test_file_that_is_no_forecast_is_refused(tmp_path):
     )
     with pytest.raises(ValueError, match=r"found \('x', 'level'.*rename its dims"):
         open_forecasts(tmp_path)
+
+
+def by_valid_time(forecasts, **options):
+    """The same forecasts, each lead time on an axis of valid times."""
+    parts = [
+        forecasts.isel(prediction_timedelta=i).assign_coords(time=forecasts.time + lead)
+        for i, lead in enumerate(forecasts.prediction_timedelta.values)
+    ]
+    dataset = xr.concat(parts, 'prediction_timedelta', **options)
+    return dataset.assign_coords(
+        time=dataset.time.assign_attrs(standard_name='time', long_name='valid time')
+    )
+
+
+def test_forecasts_by_valid_time_open_by_start(tmp_path):
+    expected = make_forecasts()
+    stored = by_valid_time(expected, join='outer').transpose('time', ...)
+    stored.to_zarr(tmp_path / 'f.zarr', zarr_format=2)
+    opened = open_forecasts(tmp_path / 'f.zarr')
+    # Between the starts lie others that the store may hold: NaN tells.
+    assert set(expected.time.values) <= set(opened.time.values)
+    found = opened.sel(time=expected.time)
+    for name, array in expected.data_vars.items():
+        np.testing.assert_array_equal(
+            found[name].transpose(*array.dims), array.astype(np.float32)
+        )
+        at = dict(time=0, prediction_timedelta=[0, 1], latitude=slice(1, None))
+        np.testing.assert_array_equal(
+            found[name].isel(at).transpose(*array.isel(at).dims),
+            array.isel(at).astype(np.float32),
+        )
+
+
+def test_valid_times_of_no_whole_start_are_refused():
+    dataset = by_valid_time(make_forecasts().isel(time=[0]), join='outer')
+    gap = dataset.isel(time=slice(1, None))
+    with pytest.raises(ValueError, match='no start has all lead times'):
+        open_forecasts(gap)

@@ -366,6 +366,8 @@ def test_damaged_metadata_and_coordinates_are_named(coded_dataset, write_store):
     pathlib.Path(path, 'temperature', '.zarray').write_text('{"shape": [')
     with pytest.raises(ValueError, match='cannot read the metadata of temperature'):
         store.open_store(path, levels=LEVELS)
+    with pytest.raises(ValueError, match='cannot read the metadata in '):
+        store.open_store(path)
 
 
 def test_a_store_that_was_not_finished_is_refused(coded_dataset, write_store):

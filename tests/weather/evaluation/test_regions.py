@@ -124,6 +124,15 @@ def test_nan_spoils_the_regions_that_hold_it_and_no_others(fields):
     )
 
 
+def test_infinity_stays_in_the_regions_that_hold_it(fields):
+    row = list(GRID.latitudes).index(-70)
+    fields[0, 0, row, 0] = np.inf
+    means = regions.RegionalMean(*POINTS)(fields)[0, 0]
+    holds = [points(region)[row, 0] for region in regions.REGIONS.values()]
+    np.testing.assert_array_equal(np.isposinf(means), holds)
+    assert np.isfinite(means[~np.array(holds)]).all()
+
+
 def test_region_without_points_is_an_error():
     latitudes, longitudes = np.array([45.0, -46.0]), np.array([0.0, 180.0])
     ausnz = {'ausnz': regions.REGIONS['ausnz']}

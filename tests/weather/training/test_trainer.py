@@ -76,7 +76,7 @@ def checkpointed(workdir):
 
 
 def read_metrics(workdir):
-    with Workdir(workdir).metrics.open() as file:
+    with Workdir(workdir).losses.open() as file:
         return [
             (int(row['update']), row['name'], row['value'])
             for row in csv.DictReader(file)
@@ -154,6 +154,8 @@ def test_the_checkpoints_of_another_run_are_refused(store, finished, tmp_path):
     shutil.copytree(Workdir(finished).checkpoints, other.checkpoints)
     with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
         train(tiny.setup(store, learning_rate=1e-3), other.path)
+    with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
+        load_run(other.path)
 
 
 def test_eight_devices_train_like_one(store, finished, tmp_path):

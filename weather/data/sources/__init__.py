@@ -2,7 +2,7 @@
 
 Every module of this package is one kind of source and has two functions:
 `claims(source)`, whether a path, address or object is of its kind, and
-`open_store(source, options)`. They are found by looking into the package, so that
+`open_raw(source, options)`. They are found by looking into the package, so that
 another kind (ArrayRecord, GRIB) is one new file here and no change elsewhere. A source
 gives numbers as they are stored, in the order in which they are stored; what they mean
 is settled above, once for all kinds: `decoding`, `axes`, `units`.
@@ -101,7 +101,7 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     kind = _kind(source)
     if kind is not None:
-        return [kind.open_store(source, options)]
+        return [kind.open_raw(source, options)]
     return [
         store for path in _expand(str(source)) for store in open_stores(path, options)
     ]

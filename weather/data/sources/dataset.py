@@ -17,7 +17,7 @@ def claims(source: Any) -> bool:
     return isinstance(source, xarray.Dataset)
 
 
-def open_store(source: xarray.Dataset, options: Options) -> DatasetStore:
+def open_raw(source: xarray.Dataset, options: Options) -> DatasetStore:
     """Presents a Dataset as stored arrays."""
     del options
     return DatasetStore(source, 'the dataset in memory')
@@ -34,8 +34,10 @@ class DatasetVariable:
         self.attributes = {str(name): value for name, value in variable.attrs.items()}
         self.fill_value = fill_value
         # Where nothing is known, one field at a time.
-        chunks = dict.fromkeys(self.dims, 1) | dict(list(variable.sizes.items())[-2:])
+        chunks: dict[Any, Any] = dict.fromkeys(self.dims, 1)
+        chunks |= dict(list(variable.sizes.items())[-2:])
         chunks |= variable.encoding.get('preferred_chunks') or {}
+        chunks |= {dim: of_dim for dim, of_dim in variable.chunksizes.items()}
         self.chunks = tuple(int(np.max(chunks[dim])) for dim in variable.dims)
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:

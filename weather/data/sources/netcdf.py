@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import pathlib
 from typing import Any
 
@@ -17,9 +18,11 @@ _MAGIC = (b'CDF\x01', b'CDF\x02', b'CDF\x05', b'\x89HDF')
 
 def claims(source: Any) -> bool:
     """Whether `source` is called like a netCDF file, or is one whatever its name."""
-    if not isinstance(source, str) or '*' in source:
+    if not isinstance(source, str):
         return False
     path = pathlib.Path(source)
+    if glob.has_magic(source) and not path.exists():
+        return False
     if source.lower().endswith(_SUFFIXES):
         return not path.is_dir()
     if '://' in source or source.endswith('.tmp') or not path.is_file():
@@ -28,7 +31,7 @@ def claims(source: Any) -> bool:
         return file.read(4) in _MAGIC
 
 
-def open_store(source: str, options: Options) -> NetcdfStore:
+def open_raw(source: str, options: Options) -> NetcdfStore:
     """Opens one file.
 
     xarray keeps at most 128 files open at a time, so a directory may hold any number.

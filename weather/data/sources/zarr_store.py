@@ -36,7 +36,7 @@ def claims(source: Any) -> bool:
     )
 
 
-def open_store(source: str, options: Options) -> ZarrStore:
+def open_raw(source: str, options: Options) -> ZarrStore:
     """Opens a group; without credentials, anonymously.
 
     On a local disk the metadata are read array by array: a consolidated copy may be
@@ -143,9 +143,14 @@ class ZarrStore:
         """See `RawStore`."""
         try:
             return self._names
-        # Plain web servers cannot list, and damaged metadata raise anything.
-        except Exception:
-            return []
+        # Damaged bytes raise anything.
+        except Exception as error:
+            if self.address.startswith(('http://', 'https://')):
+                return []  # Plain web servers cannot list.
+            raise ValueError(
+                f'cannot read the metadata in {self.address}: {error}; copy them again '
+                'from their source'
+            ) from error
 
     def variable(self, name: str) -> ZarrVariable | None:
         """See `RawStore`."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from weather.evaluation import sources
+from weather.evaluation import readers
 
 
 def dataset(latitudes, longitudes):
@@ -14,10 +14,10 @@ def dataset(latitudes, longitudes):
 def test_coordinates_may_differ_by_their_rounding():
     exact = dataset([60.0, 0.3, -45], [0.0, 120, 240])
     rounded = dataset([60.0, 0.3004, -45], [0.0, 119.9996, 240])
-    sources.check_same_grid(rounded, exact, 'forecast')
+    readers.check_same_grid(rounded, exact, 'forecast')
     shifted = dataset([60.0, 0.302, -45], [0.0, 120, 240])
     with pytest.raises(ValueError, match='position 1: expected 0.3, found 0.302'):
-        sources.check_same_grid(shifted, exact, 'forecast')
+        readers.check_same_grid(shifted, exact, 'forecast')
 
 
 def test_levels_are_read_as_asked_and_nan_where_missing():
@@ -26,7 +26,7 @@ def test_levels_are_read_as_asked_and_nan_where_missing():
         dims=('latitude', 'level', 'longitude', 'time'),
         coords={'level': [850, 500, 250]},
     )
-    array = sources.LevelArray(variable, (500, 700, 850))
+    array = readers.LevelArray(variable, (500, 700, 850))
     found = array.read('time', time=slice(0, 2))
     assert found.shape == (2, 3, 2, 2)
     np.testing.assert_array_equal(found[1, 0], variable[:, 1, :, 1])
@@ -40,8 +40,8 @@ def reader_of(values, *, chunk, max_bytes):
     """A reader of fields, and the list of what it reads from the store."""
     variable = xr.DataArray(values, dims=('time', 'latitude', 'longitude'))
     variable.encoding['preferred_chunks'] = {'time': chunk}
-    cache = sources.BlockCache(max_bytes)
-    reader = sources.FieldReader(variable, 'time', levels=(None,), cache=cache)
+    cache = readers.BlockCache(max_bytes)
+    reader = readers.FieldReader(variable, 'time', levels=(None,), cache=cache)
     reads, read = [], reader._array.read
 
     def counted(*axes, time):
@@ -92,13 +92,13 @@ def test_a_block_larger_than_the_cache_is_read_again():
 def test_fields_are_read_in_the_units_wanted(found, wanted, expected):
     variable = xr.DataArray([[2.0]], dims=('latitude', 'longitude'))
     variable.attrs = {} if found is None else {'units': found}
-    values = sources.LevelArray(variable, (None,), wanted).read()
+    values = readers.LevelArray(variable, (None,), wanted).read()
     np.testing.assert_allclose(values, expected, rtol=1e-7)
 
 
 def test_units_that_measure_something_else_have_no_conversion():
     variable = xr.DataArray(0, attrs={'units': 'kg m-2'})
-    assert sources.conversion(variable, 'm') is None
+    assert readers.conversion(variable, 'm') is None
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_units_that_measure_something_else_have_no_conversion():
     ],
 )
 def test_a_source_says_where_it_comes_from(source, expected):
-    assert sources.address(source) == expected
+    assert readers.address(source) == expected
 
 
 def test_read_ahead_keeps_order_and_holds_two_results():
@@ -125,19 +125,19 @@ def test_read_ahead_keeps_order_and_holds_two_results():
         return i
 
     for expected, found in enumerate(
-        sources.read_ahead([lambda i=i: read(i) for i in range(20)])
+        readers.read_ahead([lambda i=i: read(i) for i in range(20)])
     ):
         assert found == expected
         with lock:
             under_way -= 1
     assert most <= 2
-    assert list(sources.read_ahead([])) == []
+    assert list(readers.read_ahead([])) == []
 
 
 def test_read_ahead_raises_what_the_reader_raises():
     def fail():
         raise OSError('chunk truncated')
 
-    results = sources.read_ahead([lambda: 1, fail])
+    results = readers.read_ahead([lambda: 1, fail])
     with pytest.raises(OSError, match='chunk truncated'):
         list(results)

@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 
 from weather.data import units
-from weather.data.forecasts import open_any_forecasts
+from weather.data.forecasts import open_forecasts
 from weather.data.store import open_dataset
 
 COORDINATE_TOLERANCE_DEGREES = 1e-3
@@ -32,13 +32,11 @@ def resolve(
 ) -> xr.Dataset:
     """Returns a source in canonical order; what is compared with has no members.
 
-    Forecasts by their valid time, which `open_forecasts` refuses, can be compared.
-
     Raises:
       ValueError: it cannot be read as what it is meant to be.
     """
     if what == 'forecast':
-        return open_any_forecasts(source)
+        return open_forecasts(source)
     dataset = open_dataset(source, what=what)
     if 'member' in dataset.dims:
         raise ValueError(
