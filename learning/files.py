@@ -27,6 +27,7 @@ MARK = 'spherecast_kind'
 _ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup')
 _META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
 # Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
+# Hosts share folders, and a process number means something on its own host alone.
 _HOST = re.sub(r'\W', '_', platform.node()) or 'host'
 _HIDDEN = re.compile(
     rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
@@ -54,6 +55,8 @@ class Kind:
     def wrote(self, path: pathlib.Path) -> bool:
         """Whether what stands at `path` is of this kind, and this project's."""
         mark = read_mark(path)
+        # A mark is believed, however much the thing resembles an old one of another
+        # kind.
         return mark == self.name if mark else self.is_legacy(path)
 
 
@@ -81,6 +84,8 @@ class Output:
         """
         path = local(self.path)
         _check_sources(path, self.sources)
+        # First: what a process died in the middle of replacing is then back in its
+        # place.
         clear_leftovers(path.parent)
         if not path.exists() or _is_empty_folder(path):
             _check_parents(path)
@@ -153,6 +158,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
     path = pathlib.Path(path)
+    # Of a link the link goes, never what it points to.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -236,7 +242,7 @@ def netcdf_attributes(path: pathlib.Path) -> dict[str, object]:
 def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
     for source in sources:
         if '://' in os.fspath(source):
-            continue
+            continue  # Nothing local takes its place.
         resolved = pathlib.Path(source).expanduser().resolve()
         if path == resolved:
             raise OutputError(f'{path} is what is read: choose another path to write')
@@ -245,6 +251,7 @@ def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
                 f'{path} holds {resolved}, which is read: choose a path of its own for '
                 'what is written'
             )
+        # Any other folder may be shared: a run directory has all of a run side by side.
         if resolved in path.parents and is_zarr(resolved):
             raise OutputError(
                 f'{path} lies inside of the store {resolved}, which is read: choose a '
@@ -306,6 +313,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # Another user's, and alive.
         pass
     return True

@@ -20,6 +20,7 @@ def learning_rate_schedule(settings: Optimization) -> optax.Schedule:
         init_value=0.0,
         peak_value=settings.learning_rate,
         warmup_steps=settings.warmup_updates,
+        # A run may be shorter than its warm-up, but optax wants a cosine.
         decay_steps=max(settings.num_updates, settings.warmup_updates + 1),
     )
 

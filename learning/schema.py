@@ -54,6 +54,7 @@ def _integral(value: Any) -> Any:
 Integer = Annotated[int, pydantic.BeforeValidator(_integral), pydantic.Strict()]
 Number = Annotated[float, pydantic.Strict()]
 Count = Annotated[Integer, pydantic.Field(ge=1)]
+# Pressure levels as keys: 500 is '500', as JSON has it.
 Key = Annotated[str, pydantic.BeforeValidator(str)]
 
 
@@ -121,7 +122,9 @@ class Config(Group):
           ConfigError: the format is newer than this code.
         """
         newest = cls.newest_format()
+        # Configs name none: they are written for the code beside them.
         version = entries.get('format', newest)
+        # Not isinstance: True is an int.
         if type(version) is not int or version < 1:
             raise ConfigError(
                 f'expected a format from 1 to {newest} in the config, got {version!r}'
@@ -170,6 +173,7 @@ class Config(Group):
             for key, value, field, role in _leaves(self)
             if role is not MACHINE and value != _default(field)
         }
+        # Sorted: a key that moved in the schema makes no other experiment.
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -211,6 +215,7 @@ def _leaves(
     """Dotted key, JSON value, field and role of everything that is not a group."""
     as_json = group.model_dump(mode='json')
     for name, field in type(group).model_fields.items():
+        # The mark of a group is that of all that is in it.
         value, of_field = getattr(group, name), role or _role(field)
         if isinstance(value, pydantic.BaseModel):
             yield from _leaves(value, f'{prefix}{name}.', of_field)
@@ -222,6 +227,7 @@ def _default(field: FieldInfo) -> Any:
     """The default of a field as JSON; of a required one something equal to nothing."""
     if field.is_required():
         return object()
+    # Through JSON, as the values that it is compared with: there, tuples are lists.
     return json.loads(json.dumps(field.get_default(call_default_factory=True)))
 
 
@@ -262,7 +268,7 @@ def _meaning(text: str, kind: Any) -> Any:
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
+        return text  # No literal: paths and names need no quotes.
     if typing.get_origin(kind) is Annotated:
         kind = typing.get_args(kind)[0]
     wants_text = kind is str or typing.get_origin(kind) is typing.Literal

@@ -65,6 +65,7 @@ def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
     return TrainState(
         update=jnp.zeros((), jnp.int32),
         weights=weights,
+        # A copy: the state is donated, and a buffer can be given away only once.
         average=jax.tree.map(jnp.copy, weights),
         optimizer=make_optimizer(settings).init(weights['params']),
     )
@@ -92,9 +93,13 @@ def make_update(loss: Loss, settings: Optimization) -> Update:
         following = TrainState(
             update=state.update + 1,
             weights=weights,
+            # With what is kept: moments of norms fit the weights that they were seen
+            # with.
             average=moving_average(state.average, weights, state.update, settings),
             optimizer=optimizer_state,
         )
+        # The norm before the clip, which hides how large it was.
         return following, Outcome(total, losses.parts, optax.tree.norm(gradient))
 
+    # Otherwise weights, average and moments would be in memory twice.
     return jax.jit(update, donate_argnums=0)

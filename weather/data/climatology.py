@@ -146,12 +146,10 @@ class _Plan(NamedTuple):
     """Which samples enter which mean.
 
     Attributes:
-      period: positions of the times that count.
-      times: these times.
+      period, times: positions of the times that count, and these times.
       hours: `[hour]`, hours of the day among them.
       days: `[day]`, days of the year among them, with 366 where 365 stands for it.
       weights: `[dayofyear, day]`.
-      window_days: width of the window.
     """
 
     dataset: xr.Dataset
@@ -282,10 +280,7 @@ def _groups(
 class _Sums(NamedTuple):
     """Sums over the samples of each day, `[day, ..., lat, lon]`.
 
-    Attributes:
-      number: of samples that are not NaN.
-      first: sum of values.
-      second: sum of squares.
+    `number` of samples that are not NaN, of the `first` and of the `second` power.
     """
 
     number: np.ndarray
@@ -299,6 +294,7 @@ class _Sums(NamedTuple):
             value = np.where(valid, value, 0)
         self.number[day] += valid
         self.first[day] += value
+        # In float64: squares of geopotential are a thousand times their variance.
         self.second[day] += value * value
 
     def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -319,6 +315,7 @@ class _Sums(NamedTuple):
     def _smooth(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation; NaN where there is no sample."""
         number = self.number
+        # Without gaps, as nearly always, one column of counts serves all points.
         if (number == number[:, :1]).all():
             number = number[:, :1]
         with np.errstate(invalid='ignore', divide='ignore'):

@@ -72,6 +72,7 @@ class Packing(NamedTuple):
             read_as,
             packed_scale * factor,
             packed_offset * factor + shift,
+            # NaN is no such number: it means missing as it is, and equals nothing.
             tuple({m.item(): m for m in missing if m is not None and m == m}.values()),
             _valid(read_as, attributes, packed_scale, packed_offset),
         )
@@ -89,6 +90,7 @@ class Packing(NamedTuple):
         if self.trivial:
             return stored
         if (self.scale, self.offset) != (1.0, 0.0):
+            # Added in float64: beside a large offset float32 would round the steps.
             values = stored * np.float64(self.scale) + self.offset
         else:
             values = stored.astype(np.promote_types(stored.dtype, np.float32))
@@ -208,6 +210,7 @@ class DecodedVariable:
         inner = box[len(self._added) :]
         stored = self._raw.read(inner)
         values = self._packing.unpack(stored)
+        # The cheap questions first: to find holes, a source may read all once more.
         if self._is_fill_a_value and self._may_be_absent(stored, inner):
             holes = self._holes(inner)
             if holes.any():

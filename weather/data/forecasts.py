@@ -118,6 +118,7 @@ class _ByStart(BackendArray):
             )
         )
         rows = self.rows[np.ix_(np.atleast_1d(starts), np.atleast_1d(leads))]
+        # Field by field: the lead times of a start lie on a diagonal of the store.
         fields = [
             [
                 self.variable[(*before, int(row), int(lead), *after)].values

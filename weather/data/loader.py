@@ -183,6 +183,7 @@ class _ReadAhead:
             num_steps = self._num_steps_at(self._updates[0])
             size = loader.batch_bytes(num_steps)
             waiting = sum(waiting for waiting, _ in self._entries)
+            # The first in any case, or a batch larger than all would never be read.
             if self._entries and waiting + size > loader.prefetch_bytes:
                 return
             future = self._pool.submit(loader.batch, self._updates[0], num_steps)
@@ -190,6 +191,7 @@ class _ReadAhead:
             self._updates = self._updates[1:]
 
 
+# Few: batches that are being read are of one epoch or two, of one length or two.
 @functools.lru_cache(maxsize=8)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """Order of the windows in an epoch; Philox, keyed by seed and epoch."""
@@ -233,6 +235,7 @@ class _SlabReader:
 
     def _read_window(self, name: str, out: np.ndarray, start: int) -> None:
         """Fills `out` `[time, level, lat, lon]`: from memory, the rest in few reads."""
+        # Windows overlap: times that another one has read are copied from memory.
         known = [self._recall(name, start + i) for i in range(len(out))]
         for i, slab in enumerate(known):
             if slab is not None:

@@ -32,12 +32,8 @@ class Part:
     """Variables of one store, or of several joined along time.
 
     Attributes:
-      address: path or address, for messages.
-      attributes: of the store.
       variables: by name, with canonical dims in stored order.
       coordinates: by canonical dim, decoded, in stored order.
-      time_attributes: of the time axis.
-      stores: what is open.
     """
 
     address: str
@@ -184,6 +180,7 @@ def _one_start(
         stored = next(name for name, dim in names.items() if dim == 'time')
         period = store.variable('forecast_period')
         if period is None or period.dims != (stored,):
+            # The size, 0 here, serves to count members only.
             valid = read_coordinate('time', stored, 0, store)
             leads = valid - start
         else:
@@ -198,6 +195,7 @@ def _time_attributes(store: RawStore, names: Mapping[str, str]) -> dict[str, Any
     stored = next((name for name, dim in names.items() if dim == 'time'), None)
     variable = store.variable(stored) if stored else None
     attributes = {} if variable is None else variable.attributes
+    # What says how times are stored: they are decoded by now.
     encoding = ('units', 'calendar', 'dtype', '_FillValue', '_ARRAY_DIMENSIONS')
     return {k: v for k, v in attributes.items() if k not in encoding}
 
@@ -225,6 +223,7 @@ def _join(address: str, parts: Sequence[Part]) -> Part:
             f'expected a time axis in each of the {len(parts)} stores of {address}, to '
             'join them along; open one of them'
         )
+    # By time, whatever their names or the order in which they were given.
     ordered = sorted(parts, key=lambda part: part.coordinates['time'][0])
     times = np.concatenate([part.coordinates['time'] for part in ordered])
     variables = {

@@ -65,10 +65,6 @@ def prepare(setup: Experiment, atmosphere: Atmosphere) -> Preparation:
 
     A folder that cannot be written to stops nothing: then every run computes anew.
 
-    Args:
-      setup: the experiment.
-      atmosphere: its store, with at least its variables.
-
     Raises:
       ValueError: a channel that cannot be scaled, or a chunk that cannot be read.
     """
@@ -130,14 +126,7 @@ def _parts(setup: Experiment, atmosphere: Atmosphere) -> tuple[_Part, _Part]:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A period of a data set.
-
-    Attributes:
-      atmosphere: the opened store.
-      channels: those in use.
-      period: first and last date, included.
-      home: folder of all preparations.
-    """
+    """A period, first and last date included, of a data set."""
 
     atmosphere: Atmosphere
     channels: ChannelIndex
@@ -204,6 +193,7 @@ class _Part:
         return _read_times(self.folder / _INVALID_TIMES)
 
     def _missed(self, error: Exception, what: str) -> None:
+        # Nothing there is ordinary; something that cannot be used wants a word.
         if self.folder.is_dir():
             _LOGGER.info('%s', error)
         _LOGGER.info(
@@ -216,6 +206,7 @@ class _Part:
     def _keep(
         self, invalid: np.ndarray, statistics: xarray.Dataset | None = None
     ) -> None:
+        # Asked anew: what changed meanwhile must not be found under what it was.
         if self._key() != self.key:
             _LOGGER.info('%s changed while it was read', self.atmosphere.source)
             return

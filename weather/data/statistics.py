@@ -230,7 +230,8 @@ def _stream(
         fields[...] = field[block].values.reshape(fields.shape)
         with np.errstate(invalid='ignore'):
             tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
-        tendencies[~follows[block]] = np.nan
+        tendencies[~follows[block]] = np.nan  # Over a gap there is no step.
+        # Kept for the next block before `Spread.of`, which works in place.
         buffer[0] = fields[-1]
         found = Spread.of(fields, area_weights)
         finite[block] = found.valid.all(axis=1)

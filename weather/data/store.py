@@ -56,12 +56,10 @@ class Atmosphere:
     """An opened store, for those who read many fields fast.
 
     Attributes:
-      source: path or address.
       dataset: the lazy Dataset that `open_store` returns, statics included.
       fields: the variables, readable without xarray's overhead.
       levels: levels in hPa of each variable, floats where they are not whole; empty
         for one without levels.
-      grid: where the fields are sampled.
     """
 
     source: str
@@ -177,6 +175,8 @@ def open_dataset(
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
     if 'time' in axes.coordinates:
+        # Starts are put in order, and may only not repeat; of other times disorder on
+        # disk is a mistake.
         times = (axes if what == 'forecast' else part).coordinates['time']
         check_increasing(times, part.address)
     elif what == 'truth':
@@ -197,8 +197,7 @@ def open_dataset(
 def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     """Returns the time step of a store: the most common difference between times.
 
-    Raises:
-      ValueError: the store holds fewer than two times.
+    `ValueError` for fewer than two times.
     """
     return common_timestep(dataset['time'].values)
 
@@ -311,6 +310,7 @@ def _lazy_variable(field: StoredField) -> xarray.Variable:
             'standard_name': known.standard_name,
             'long_name': known.long_name,
         }
+    # So that xarray adds up selections, and reads what is left of them at the end.
     data = indexing.LazilyIndexedArray(LazyField(field))
     encoding = {'preferred_chunks': field.chunks}
     return xarray.Variable(field.dims, data, attributes, encoding)

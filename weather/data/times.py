@@ -78,6 +78,7 @@ def _to_seconds(values: np.ndarray, source: str) -> np.ndarray:
             'to its end'
         )
     kind = values.dtype.kind
+    # To the nearest second, which `astype` alone would cut off to.
     whole = values.astype(f'{kind}8[s]')
     rest = values.astype(f'{kind}8[ns]') - whole
     return (whole + (2 * rest >= _SECOND) * _SECOND).astype(f'{kind}8[ns]')

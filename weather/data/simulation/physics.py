@@ -109,14 +109,7 @@ def _friction_and_damping(planet: Planet, state, duration: float):
 
 
 def _heating(planet: Planet, temperature, log_pressure, duration: float):
-    """Newtonian relaxation, K per step, `[layer, lon, lat]`.
-
-    Args:
-      planet: the planet.
-      temperature: `[layer, lon, lat]`, K.
-      log_pressure: logarithm of surface over reference pressure, `[1, lon, lat]`.
-      duration: dimensionless.
-    """
+    """Newtonian relaxation of `temperature`, K per step, `[layer, lon, lat]`."""
     approach = -np.expm1(-duration * planet.held_suarez.kt()).astype(np.float32)
     return approach * (equilibrium_temperature(planet, log_pressure) - temperature)
 
@@ -127,12 +120,8 @@ def equilibrium_temperature(planet: Planet, log_pressure):
     As dinosaur's, with one power per column instead of one per point (a fourteenth of
     a step).
 
-    Args:
-      planet: the planet.
-      log_pressure: logarithm of surface over reference pressure, `[1, lon, lat]`.
-
-    Returns:
-      `[layer, lon, lat]`.
+    `log_pressure` is the logarithm of surface over reference pressure, `[1, lon, lat]`;
+    the result is `[layer, lon, lat]`.
     """
     forcing, kappa = planet.held_suarez, planet.specs.kappa
     sigma = planet.coords.vertical.centers[:, None, None]
@@ -173,12 +162,7 @@ def _conserve_mass(planet: Planet, state, surface_pressure):
 
 
 def saturation_specific_humidity(temperature, pressure):
-    """Specific humidity of saturated air, kg kg-1 (Bolton 1980, equation 10).
-
-    Args:
-      temperature: K.
-      pressure: Pa.
-    """
+    """Specific humidity, kg kg-1, at K and Pa (Bolton 1980, equation 10)."""
     celsius = temperature - 273.15
     vapour_pressure = 611.2 * jnp.exp(17.67 * celsius / (celsius + 243.5))
     # High up and in the warm, vapour pressure would exceed air pressure.

@@ -45,6 +45,7 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
             f'expected a netCDF file at {source}, found nothing there; check the path'
         )
     try:
+        # The one decoder is ours; and a cache would keep every field that was read.
         dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
     # The libraries below raise whatever they like on damaged bytes.
     except Exception as error:

@@ -56,7 +56,7 @@ def open_raw(source: str, options: Options) -> ZarrStore:
             raise
         # File systems and the network raise whatever they like.
         except Exception as error:
-            failure = failure or error
+            failure = failure or error  # The first has the user's own options.
             if _refuses_connections(error):
                 break
     kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
