@@ -179,21 +179,24 @@ def write_all(
     writer = open_writer(
         output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
-    try:
-        with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
-            check_inputs(trained, atmosphere, layout)
-            check_initial_states(atmosphere, layout)
+    with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
+        check_inputs(trained, atmosphere, layout)
+        check_initial_states(atmosphere, layout)
+        # Between two fields only: a process that ends while a step still runs dies of a
+        # segmentation fault.
+        with signals.postponed() as request:
             for slab in stream(
                 trained, atmosphere, layout, batch_size=settings.batch_size
             ):
                 threaded.write(slab.lead, slab.states, starts=slab.starts)
                 bar.update(len(slab.states))
-    except signals.Interrupted as interrupted:
-        interrupted.message += (
-            f': what was finished stays in {output}, what was not is removed; the same '
-            'command with --skip_existing goes on'
-        )
-        raise
+                if request.number is not None:
+                    raise signals.Interrupted(
+                        request.number,
+                        f'stopped by {request.name}: what was finished stays in '
+                        f'{output}, what was not is removed; the same command with '
+                        '--skip_existing goes on',
+                    )
     print(f'{len(layout.init_times)} {done}')
 
 
