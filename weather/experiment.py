@@ -322,6 +322,7 @@ class Experiment(Config):
         """
         setup = super().from_config(config, overrides)
         base, store = config.get(cls.RECORD, {}).get('base'), setup.data.store
+        # Where it is seen from here, here is meant.
         if base is None or '://' in store or os.path.exists(store):
             return setup
         there = os.path.join(base, store)  # `store` itself where it is absolute.
@@ -359,6 +360,7 @@ class Experiment(Config):
                     f'config.loss.variable_weights has {name!r}, which data.variables '
                     f'lacks{did_you_mean(name, channels.variables)}'
                 )
+        # As JSON spells them, whose keys are text.
         levels = {str(level) for of_one in channels.levels.values() for level in of_one}
         for level in loss.level_weights:
             if level not in levels:

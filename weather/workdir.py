@@ -269,6 +269,7 @@ class Workdir:
     def _forget_data(self, changes: Mapping[str, Change]) -> None:
         """Removes what was computed from the data of a config that was corrected."""
         if any(key.startswith(('data.', 'grid.')) for key in _of_science(changes)):
+            # Nothing was trained with them yet: `claim` has seen to that.
             remove(self.statistics)
             remove(self.invalid_times)
 

@@ -56,6 +56,7 @@ def _together(levels: Mapping[str, Sequence]) -> Iterator[tuple[str, ...]]:
         for wind in wind_pairs()
         if levels.get(wind.eastward, ()) == levels.get(wind.northward)
     ]
+    # Read once, both components serve the score of the vector too.
     yield from pairs
     for name in levels:
         if not any(name in pair for pair in pairs):
@@ -87,6 +88,7 @@ def _score_together(
                 for reference, field in zip(references, fields, strict=True)
             ]
         )
+        # Squared errors tell: they are defined wherever all fields have numbers.
         whole = ~np.isnan(scored[:, compared, _SQUARED]).any(axis=(0, 1))
         values[..., lead] += np.where(whole, scored, 0)
         starts[..., lead] += whole

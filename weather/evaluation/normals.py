@@ -41,6 +41,7 @@ def reader(
         for hour in hours
     }
     days = pd.Index(variable.dayofyear.values).get_indexer(times.day_of_year)
+    # Looked up for all times at once, and not anew at every field.
     of_time = [None] * len(times) if None in of_hour else times.hour
     return lambda position: of_hour[of_time[position]](int(days[position]))
 

@@ -71,6 +71,7 @@ class Pairing:
         """The same with at most `max_starts` starts, spread evenly."""
         if max_starts is None or max_starts >= self.num_starts:
             return self
+        # Spread over the whole period, for a season is not a year.
         chosen = np.linspace(0, self.num_starts - 1, max_starts).round().astype(int)
         return dataclasses.replace(
             self,
@@ -180,7 +181,7 @@ def pair(
     if climatology is not None:
         readers.check_same_grid(climatology, truth, 'climatology')
     chosen = _select_baselines(baselines, climatology)
-    if model in BASELINES:
+    if model in BASELINES:  # Tables tell models apart by their names.
         raise ValueError(
             f'forecasts cannot be called {model!r}, as a baseline is; choose another '
             '--model_name'
@@ -293,6 +294,7 @@ def _pair_times(
         [truth_times.get_indexer(init_times + lead) for lead in lead_times], axis=1
     )
     usable = valid >= 0
+    # Persistence is what the truth held at the start.
     if needs_initial:
         usable &= (init >= 0)[:, None]
     kept = _leads_in_common(usable)

@@ -157,6 +157,7 @@ class LevelArray:
         self._selection: dict[str, Any] = {}
         if 'level' in variable.dims:
             found = np.asarray(variable.level.values, np.float64)
+            # In float64 on both sides: 500 and 500.0 are one level.
             matches = found == np.asarray(levels, np.float64)[:, None]
             self._missing = ~matches.any(axis=1)
             self._selection = {'level': _as_slice(matches.argmax(axis=1))}

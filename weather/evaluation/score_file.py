@@ -72,6 +72,7 @@ def lead_times(lead_hours: Sequence[str] | None) -> np.ndarray | None:
     if lead_hours is None:
         return None
     try:
+        # Half hours are whole seconds; timedelta64 would cut hours off.
         seconds = np.round(np.array(lead_hours, float) * 3600)
     except ValueError as error:
         raise ValueError(

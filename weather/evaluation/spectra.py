@@ -209,6 +209,7 @@ def _spectra(
         readers.FieldReader(plan.truth[name], 'time', levels=levels, cache=cache)
         for name in quantity.components
     ]
+    # Starts share valid times: a spectrum of the truth is small, and kept.
     of_truth: dict[int, np.ndarray] = {}
     shape = (len(levels), plan.leads.size, transform.max_degree)
     forecast, truth = np.zeros(shape), np.zeros(shape)

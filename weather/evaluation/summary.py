@@ -121,6 +121,8 @@ class Summary:
         rmse = self.rmse(headline)
         if baseline not in rmse or self.model not in rmse:
             return None
+        # Not `>=`: where either is missing nothing is better.
         worse = ~(rmse[self.model] < rmse[baseline]).to_numpy()
+        # The end counts as worse: argmax of none would be 0.
         better = int(np.append(worse, True).argmax())
         return float(rmse.index[better - 1]) if better else 0.0

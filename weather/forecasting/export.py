@@ -66,6 +66,7 @@ def open_writer(
     sources: tuple[Path, ...] = (),
 ) -> ForecastWriter:
     """Returns a `ZarrWriter` for a path that ends in .zarr, else a `NetcdfWriter`."""
+    # By the name alone: nothing is there yet that could tell.
     kind = ZarrWriter if _is_zarr(path) else NetcdfWriter
     return kind(path, layout, overwrite=overwrite, sources=sources)
 
@@ -138,6 +139,7 @@ class NetcdfWriter(StoreWriter):
         for path in self.paths:
             Output(path, FORECAST, overwrite=overwrite, sources=sources).check()
         _check_folder(self.directory, self.paths, layout)
+        # A folder that was there already stays, even if nothing comes of it.
         self._made_directory = not self.directory.exists()
         self._open: dict[int, netCDF4.Dataset] = {}
 
@@ -190,6 +192,7 @@ class NetcdfWriter(StoreWriter):
                         for dim in dims
                     ],
                 )
+                # Values go as they are: NaN is the fill value, nothing is scaled.
                 variable.set_auto_maskandscale(False)
                 variable.setncatts(variable_attributes(name))
 

@@ -119,6 +119,7 @@ def run(
         trained, atmosphere, init_times, lead_times, num_members=num_members
     )
     check_inputs(trained, atmosphere, layout)
+    # All at once here: what does not fit in memory is for `write_all`.
     shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
     states = np.empty(shape, np.float32)
     for slab in stream(trained, atmosphere, layout, batch_size=batch_size):
@@ -287,6 +288,7 @@ def stream(
         valid_times = init_times
         for lead, lead_time in enumerate(layout.lead_times):
             while np.any(valid_times < init_times + lead_time):
+                # First: a step is told the time that it leads to.
                 valid_times = valid_times + trained.timestep
                 forcing = read_forcing(trained, atmosphere, valid_times)
                 forcing = jax.tree.map(lambda leaf: _repeat(leaf, members), forcing)

@@ -42,6 +42,7 @@ def check_inputs(trained: Run, atmosphere: Atmosphere, layout: ForecastLayout) -
             f'expected lead times above 0 h: {", ".join(sorted(outputs))} is made by '
             'the first step and not known before; leave out the initial states'
         )
+    # All before the first step, and not when a forecast has come that far.
     names = ', '.join(trained.model.inputs.variables)
     num_steps = int(layout.lead_times[-1] / trained.timestep)
     steps = trained.timestep * np.arange(1, num_steps + 1)

@@ -95,6 +95,7 @@ class ForecastLayout:
                 raise ValueError(f'expected {name} as {dtype}, got {values.dtype}')
             if values.size == 0 or np.isnat(values).any():
                 raise ValueError(f'expected {name} without gaps, got {values}')
+            # One start twice would be two files of one name.
             found, counts = np.unique(values, return_counts=True)
             if np.any(counts > 1):
                 raise ValueError(f'{name} holds {found[counts > 1][0]} twice')
@@ -366,5 +367,6 @@ def _since(times: np.ndarray) -> str:
 
 def _unit(times: np.ndarray) -> str:
     """Hours where every time, or difference of times, is whole hours; else seconds."""
+    # Whole numbers in either unit: a fraction of hours would be rounded.
     hour = np.timedelta64(1, 'h').astype('timedelta64[ns]').astype(int)
     return 'seconds' if np.any(times.astype(int) % hour) else 'hours'

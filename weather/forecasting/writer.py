@@ -85,6 +85,7 @@ class StoreWriter(ForecastWriter):
                 f'expected states [start, (member,) lat, lon, channel] of shape '
                 f'{expected}, got {states.shape}'
             )
+        # Here for every format, and before anything of them is on the disk.
         self.layout.check_values(lead, states, starts=starts)
         for start, state in zip(positions, states, strict=True):
             if self._written[start, lead]:

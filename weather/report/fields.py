@@ -192,5 +192,6 @@ def _land(truth: xr.Dataset) -> np.ndarray | None:
         return None
     mask = truth.land_sea_mask
     extra = [dim for dim in mask.dims if dim not in ('latitude', 'longitude')]
+    # Some stores repeat it for every time.
     mask = mask.isel({dim: 0 for dim in extra}).compute()
     return mask.transpose('latitude', 'longitude').values

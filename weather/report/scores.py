@@ -129,6 +129,7 @@ def _rows_of(
         cells.append(Cell(model, 'left'))
         for lead in leads:
             value = _at(rmse, model, lead)
+            # Ties are both bold: the minimum is one of these very numbers.
             best = value is not None and value == lowest.get(lead)
             text = _number(value, headline.in_scores.digits)
             cells.append(Cell(text, 'best' if best else ''))

@@ -57,6 +57,7 @@ def check_run(
             f'The forecasts at {address} are not of this project, or do not say which '
             'run made them.'
         )
+    # Any of its names: forecasts from before a run was made longer are its own.
     if digests and found not in digests:
         raise TieError(
             f'expected forecasts of the run in {run} (config '

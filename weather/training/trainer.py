@@ -37,6 +37,7 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
       Interrupted: a signal has asked to end; what was done is saved.
     """
     files = Workdir(workdir)
+    # Cheap refusals first, and before the directory is touched.
     check_batch_size(setup.training.batch_size, make_mesh())
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
