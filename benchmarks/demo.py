@@ -56,6 +56,7 @@ def run_demo(folder: pathlib.Path, seed: int) -> dict[str, float]:
         ],
     }
     seconds = {}
+    # Each a process, as in `make demo`: starting is a part of what it takes.
     for script, arguments in stages.items():
         began = time.perf_counter()
         command = [sys.executable, f'scripts/{script}.py', *map(str, arguments)]

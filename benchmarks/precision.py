@@ -70,6 +70,7 @@ def prepare_random(setup: Experiment) -> Prepared:
         p: _Runner(compiled[p].program, variables, model, start)
         for p, model in models.items()
     }
+    # In the order of PRECISIONS.
     exact, rounded = (runners[p].forecast() for p in PRECISIONS)
     facts = {
         'compilation_s': {p: c.seconds for p, c in compiled.items()},

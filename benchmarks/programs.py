@@ -72,6 +72,7 @@ def require_memory(program: Any) -> None:
     Raises:
       MemoryError: says how much is needed and how much there is.
     """
+    # The arguments are in memory already.
     needed = _beside_arguments(program.memory_analysis()) / GIB
     available = available_gib()
     if available is not None and needed > available:

@@ -171,6 +171,7 @@ def _round_trip_table(result: Mapping[str, Any]) -> str:
     """The worst over the numbers of channels."""
     worst: dict[tuple[str, str], dict[str, float]] = {}
     for found in result['cases']:
+        # Nothing where it failed.
         own = found['libraries'].get(SELF, {'facts': {'round_trip': {}}})
         for spin, errors in own['facts']['round_trip'].items():
             entry = worst.setdefault((Case.from_json(found['case']).size, spin), {})

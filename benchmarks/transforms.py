@@ -158,6 +158,7 @@ class Run:
                 for label, entrant in entrants.items()
                 if entrant.worker.name != error.worker
             }
+            # All of it anew: ratios are of rounds that all have gone through.
             return self._time(case, others) if len(others) < len(entrants) else {}
         samples = {
             label: {operation: seconds[label, operation] for operation in OPERATIONS}
@@ -186,6 +187,7 @@ def _figures(case: Case, samples: dict[str, timing.Sample]) -> dict[str, Any]:
 
 
 def _calls(name: str) -> int:
+    # Forward and inverse are two transforms.
     return 2 if name == 'both' else 1
 
 

@@ -129,6 +129,7 @@ def main() -> None:
         '--path', action='append', default=[], help='folder to import from first'
     )
     arguments = parser.parse_args()
+    # In front: a checkout goes before what is installed under the same name.
     sys.path[:0] = arguments.path
     serve(arguments.name)
 

@@ -185,6 +185,7 @@ class Model(Group):
         `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
     """
 
+    # Of a module: see `weather.model.networks`.
     network: Annotated[str, Field(pattern=r'^[a-z][a-z0-9_]*$')] = 'spherical_cnn'
     latent: LatLonGrid
     scalar_channels: Count = 128
@@ -193,6 +194,7 @@ class Model(Group):
     num_knots: Count = 16
     skips: Literal['input', 'none'] = 'input'
     precision: Literal['float32', 'bfloat16'] = 'float32'
+    # Of the machine: what is computed anew is what would have been kept.
     remat: Annotated[Literal['none', 'step'], MACHINE] = 'step'
 
 

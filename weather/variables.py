@@ -251,7 +251,7 @@ class ChannelIndex:
         )
         self._position = {channel: i for i, channel in enumerate(self.channels)}
         for eastward, northward, _ in wind_pairs():
-            # Rotations, with which the network commutes, mix the two.
+            # A rotation of the sphere mixes the two.
             found = [self.levels.get(eastward), self.levels.get(northward)]
             if found[0] != found[1]:
                 raise ValueError(

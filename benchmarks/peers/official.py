@@ -41,6 +41,7 @@ def prepare(case: dict[str, Any]) -> Prepared:
     constants, init_seconds = _constants(wanted.num_lat, wanted.spins)
     forward, inverse = (
         jax.jit(
+            # Bound as a default: a free name would be the last one in both.
             lambda constants, x, method=method: transformer.apply(
                 constants, x, wanted.spins, method=method
             )

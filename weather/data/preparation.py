@@ -258,6 +258,7 @@ def _check_period(
     """Refuses statistics of times outside the training period."""
     first, last = setup.data.train
     begin, end = (statistics.attrs[name] for name in ('first_time', 'last_time'))
+    # The last date may be shortened, and means all of it.
     if not (first <= begin and end[: len(last)] <= last):
         raise _foreign(statistics, setup, files)
 

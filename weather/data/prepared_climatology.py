@@ -56,6 +56,7 @@ def prepare_climatology(
         return f'{os.fspath(path)} is that of the same data already'
     note = preparation_folder(setup) / key / 'climatology.json'
     elsewhere = None if overwrite else _noted(note)
+    # Looked at: since the note it may have gone, or become another.
     if elsewhere is not None and _is_climatology(elsewhere, key):
         output = Output(path, CLIMATOLOGY, sources=(atmosphere.source,))
         with output.replacing() as temporary:

@@ -355,6 +355,7 @@ def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
         'compute the statistics anew': np.full(std.shape, (std == tendency).all()),
     }
     channels = _channels_of(statistics)
+    # The first reason that fits is said: those below may follow from it.
     for reason, bad in bad_by_reason.items():
         if bad.any():
             named = ', '.join(str(channels[i]) for i in np.flatnonzero(bad))

@@ -35,6 +35,7 @@ _COORDINATE_ATTRIBUTES = {
     'latitude': {'standard_name': 'latitude', 'units': 'degrees_north'},
     'longitude': {'standard_name': 'longitude', 'units': 'degrees_east'},
 }
+# Said of stored numbers, and no longer true of values.
 _PACKING = (
     '_FillValue', 'missing_value', 'scale_factor', 'add_offset', '_Unsigned',
     'valid_min', 'valid_max', 'valid_range', '_ARRAY_DIMENSIONS', 'coordinates',
@@ -291,6 +292,7 @@ def _dataset(
             variables[name] = variables[name].isel(time=0)
     used = {dim for variable in variables.values() for dim in variable.dims}
     attributes = {**_COORDINATE_ATTRIBUTES}
+    # Its own words tell starts from valid times: see `forecasts.open_forecasts`.
     if part.time_attributes:
         attributes['time'] = dict(part.time_attributes)
     coordinates = {

@@ -108,7 +108,7 @@ def check_times(times: np.ndarray, source: str) -> None:
     check_increasing(times, source)
     steps = np.diff(times)
     if steps.size < 2:
-        return
+        return  # One step fits itself, and a single time has none.
     step = common_timestep(times)
     irregular = np.flatnonzero(steps % step)
     if irregular.size:
