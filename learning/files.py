@@ -209,7 +209,9 @@ def _mark(path: pathlib.Path) -> object:
         return json.loads(path.read_text('utf-8')).get(MARK)
     if path.suffix == '.nc':
         return netcdf_attributes(path).get(MARK)
-    match = _META.search(path.read_bytes()[:4096].decode('utf-8', 'replace'))
+    # The head of a page: what follows may be large, of a foreign file above all.
+    with path.open('rb') as file:
+        match = _META.search(file.read(4096).decode('utf-8', 'replace'))
     return match[1] if match else None
 
 

@@ -173,6 +173,7 @@ class NetcdfWriter(StoreWriter):
         coordinates.attrs[MARK] = FORECAST.name
         coordinates.to_netcdf(temporary, unlimited_dims=['time'], engine='netcdf4')
         with NETCDF4_PYTHON_LOCK:
+            # By netCDF4 itself: xarray writes whole variables, these come lead by lead.
             self._open[start] = file = netCDF4.Dataset(temporary, 'a')
             for name in self.layout.channels.variables:
                 dims = self.layout.netcdf_dims(name)

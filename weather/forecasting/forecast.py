@@ -277,7 +277,7 @@ def stream(
     to_si = jax.jit(Forecaster.denormalize)
     members = layout.num_members
     count = len(layout.init_times)
-    batch_size = min(batch_size, count)
+    batch_size = min(batch_size, count)  # Not to fill up what nobody asked for.
     for first in range(0, count, batch_size):
         starts = slice(first, min(first + batch_size, count))
         # The last batch repeats its last start, so that one program serves all.
