@@ -54,6 +54,7 @@ def _integral(value: Any) -> Any:
 Integer = Annotated[int, pydantic.BeforeValidator(_integral), pydantic.Strict()]
 Number = Annotated[float, pydantic.Strict()]
 Count = Annotated[Integer, pydantic.Field(ge=1)]
+Fraction = Annotated[Number, pydantic.Field(ge=0, lt=1)]
 # Pressure levels as keys: 500 is '500', as JSON has it.
 Key = Annotated[str, pydantic.BeforeValidator(str)]
 

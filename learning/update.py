@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from learning.optimizer import make_optimizer, moving_average
-from learning.settings import Optimization
+from learning.settings import Settings
 
 # What training adjusts under `params`, and beside it what the loss keeps a record of,
 # such as moments of batches: the collections of Flax.
@@ -60,7 +60,7 @@ Loss = Callable[[Weights, Any, Any], Losses]
 Update = Callable[[TrainState, Any, Any], tuple[TrainState, Outcome]]
 
 
-def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
+def init_train_state(weights: Weights, settings: Settings) -> TrainState:
     """The state before the first update."""
     return TrainState(
         update=jnp.zeros((), jnp.int32),
@@ -71,7 +71,7 @@ def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
     )
 
 
-def make_update(loss: Loss, settings: Optimization) -> Update:
+def make_update(loss: Loss, settings: Settings) -> Update:
     """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
     The old `TrainState` is donated. Another shape of the batch compiles anew.

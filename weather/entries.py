@@ -84,7 +84,6 @@ Level = Annotated[
     Field(union_mode='left_to_right'),
 ]
 Gigabytes = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Weight = Annotated[Number, Field(ge=0)]
 Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]

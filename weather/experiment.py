@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from learning.schema import (
-    EXTENDABLE,
     MACHINE,
     Config,
     ConfigError,
@@ -31,11 +30,11 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.settings import Settings
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.entries import (
     Curriculum,
-    Fraction,
     Gigabytes,
     Levels,
     Period,
@@ -210,48 +209,20 @@ class Loss(Group):
     level_weights: dict[Key, Weight] = {}
 
 
-class Training(Group):
-    """The optimisation.
+class Training(Settings):
+    """The optimisation: `Settings`, and what is weather's own.
 
     Attributes:
       seed: of the initial parameters and of the order of the batches.
-      num_updates: optimiser updates in all. A run may be made longer: from then on the
-        learning rate follows the schedule of the new length.
       batch_size: windows per update, over all devices.
       curriculum: pairs (first update, rollout steps), the first at update 0.
-      learning_rate: peak, after the warm-up; decays to zero by a cosine.
-      warmup_updates: updates of linear warm-up.
-      beta2: decay of AdamW's second moments.
-      weight_decay: of AdamW.
-      clip_norm: largest global norm of the gradient.
-      ema_decay: of the exponential moving average of weights and batch statistics.
-      ema_ramp: the average's decay is at most `(1 + update) / (ema_ramp + update)`, so
-        that it forgets the random start.
-      max_loss_ratio: a loss this many times the best one is a training that failed.
-      log_every, validate_every, checkpoint_every: updates between two of each.
       validation_batches: batches in a validation.
-      keep_checkpoints: newest checkpoints that are kept.
-      keep_best: best checkpoints that are kept beside the newest.
     """
 
     seed: Annotated[Integer, Field(ge=0)] = 0
-    num_updates: Annotated[Count, EXTENDABLE]
     batch_size: Count = 32
     curriculum: Curriculum = ((0, 1),)
-    learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
-    warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
-    beta2: Fraction = 0.98
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
-    clip_norm: Annotated[Number, Field(gt=0)] = 1.0
-    ema_decay: Fraction = 0.999
-    ema_ramp: Annotated[Number, Field(ge=1)] = 10.0
-    max_loss_ratio: Annotated[Number, Field(gt=1), MACHINE] = 100.0
-    log_every: Annotated[Count, MACHINE] = 100
-    validate_every: Annotated[Count, MACHINE] = 2000
     validation_batches: Annotated[Count, MACHINE] = 8
-    checkpoint_every: Annotated[Count, MACHINE] = 1000
-    keep_checkpoints: Annotated[Count, MACHINE] = 3
-    keep_best: Annotated[Integer, Field(ge=0), MACHINE] = 1
 
     def num_steps(self, update: int) -> int:
         """Rollout steps of the given update: derived, so that it survives a resume."""

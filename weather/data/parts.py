@@ -16,6 +16,7 @@ from weather.data.decoding import AnyVariable, DecodedVariable, join
 from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
 from weather.data.units import conversion
+from weather.outputs import TIES
 from weather.variables import VARIABLES
 
 _LOGGER = logging.getLogger(__name__)
@@ -23,8 +24,6 @@ _LOGGER = logging.getLogger(__name__)
 _HORIZONTAL = {'latitude', 'longitude'}
 # Where a forecast of one start says when it started; the first that is there.
 _STARTS = ('forecast_reference_time', 'time', 'init_time')
-# Attributes that tell files of one kind of forecast from those of another.
-_TOGETHER = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +253,7 @@ def _check_together(part: Part, first: Part) -> None:
             f'{address}: expected the variables of {other}, {sorted(first.variables)}, '
             f'got {sorted(part.variables)}'
         )
-    for name in _TOGETHER:
+    for name in TIES:
         expected, found = first.attributes.get(name), part.attributes.get(name)
         if found != expected:
             raise ValueError(

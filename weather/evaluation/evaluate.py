@@ -12,6 +12,7 @@ import xarray as xr
 from weather.evaluation import metrics, pairing, readers, score_file, shared
 from weather.evaluation.averages import Averages, average_scores
 from weather.evaluation.regions import WEIGHTING, RegionalMean, regions_on
+from weather.outputs import TIES
 from weather.variables import wind_pairs
 
 # For callers that score and write.
@@ -94,7 +95,7 @@ def evaluate(
         {key: address for key, address in addresses.items() if address is not None},
         **{
             f'forecast_{key}': plan.forecasts.attrs[key]
-            for key in score_file.FORECAST_KEYS
+            for key in TIES
             if key in plan.forecasts.attrs
         },
         **plan.describe(),

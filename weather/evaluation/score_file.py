@@ -21,7 +21,7 @@ import xarray as xr
 from learning import provenance
 from learning.files import MARK, Output, replacing, sidecar
 from weather.evaluation import metrics
-from weather.outputs import SCORES
+from weather.outputs import SCORES, TIES
 
 COLUMNS = (
     'model',
@@ -33,8 +33,6 @@ COLUMNS = (
     'value',
 )
 NO_LEVEL = -1
-# Attributes of forecasts that say which model made them from what.
-FORECAST_KEYS = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 def score_table(scores: xr.Dataset) -> pd.DataFrame:
@@ -158,7 +156,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
     """What stands beside a table."""
     attributes = scores.attrs
     forecast = {'address': attributes['forecast']} | {
-        key: attributes.get(f'forecast_{key}', '') for key in FORECAST_KEYS
+        key: attributes.get(f'forecast_{key}', '') for key in TIES
     }
     return {
         MARK: SCORES.name,

@@ -35,13 +35,12 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from learning import files
 from learning.files import MARK, Output, OutputError, Path
 from weather.forecasting.layout import (
-    TIES,
     ForecastLayout,
     to_dataset,
     variable_attributes,
 )
 from weather.forecasting.writer import ForecastWriter, StoreWriter, ThreadedWriter
-from weather.outputs import FORECAST, FORECASTS
+from weather.outputs import FORECAST, FORECASTS, TIES
 
 __all__ = [
     'ForecastLayout',

@@ -28,8 +28,6 @@ import xarray as xr
 from sphere_ops.grid import LatLonGrid
 from weather.variables import ChannelIndex, get_variable
 
-# What makes forecasts belong together: of one model, from analyses of one origin.
-TIES = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 EPOCH = '1970-01-01 00:00:00'
 _GLOBAL_ATTRIBUTES = {
     'Conventions': 'CF-1.11',

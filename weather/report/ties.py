@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from weather.evaluation.score_file import FORECAST_KEYS, read_provenance, read_scores
+from weather.evaluation.score_file import read_provenance, read_scores
+from weather.outputs import TIES
 
 _HOUR = pd.Timedelta(1, 'h')
 
@@ -87,7 +88,7 @@ def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | N
     differences = [
         f'{name} {scored.get(name) or "unknown"} was scored, '
         f'{forecasts.attrs.get(name) or "unknown"} is shown'
-        for name in FORECAST_KEYS
+        for name in TIES
         if (scored.get(name) or '') != (forecasts.attrs.get(name) or '')
     ]
     starts = pd.DatetimeIndex(scores.provenance['starts'])
