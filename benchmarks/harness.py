@@ -166,6 +166,7 @@ class Worker:
         try:
             line = self._lines.get(timeout=self.timeout_s)
         except queue.Empty:
+            # A late answer would be taken for that to the next question.
             self._kill()
             raise WorkerError(
                 self.name,

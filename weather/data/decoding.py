@@ -237,6 +237,7 @@ class DecodedVariable:
 
     def _may_be_absent(self, stored: np.ndarray, box: tuple[slice, ...]) -> bool:
         """Whether the first number of some chunk in the box is the fill value."""
+        # The first of the box, and those at which a chunk begins within it.
         firsts = [
             [0, *range(-along.start % size or size, along.stop - along.start, size)]
             for along, size in zip(box, self._raw.chunks, strict=True)

@@ -242,6 +242,7 @@ class _SlabReader:
             if slab is not None:
                 out[i] = slab
         missing = np.array([slab is None for slab in known])
+        # Where runs of missing times begin and end, in turn: each is one reading.
         edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
         for first, stop in edges.reshape(-1, 2).tolist():
             self._read_run(name, out[first:stop], start + first)

@@ -382,7 +382,8 @@ def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         folder = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(folder).free
-        # netCDF says "HDF error" for whatever it is.
+        # netCDF says "HDF error" for whatever it is: a disk without room for one more
+        # state is taken to be the reason.
         is_full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
         if is_full or free < 4 * np.prod(layout.state_shape):
             reason = 'no space is left on its disk'
