@@ -83,6 +83,7 @@ def require_memory(program: Any) -> None:
 
 
 def _beside_arguments(sizes: Any) -> int:
+    # Results that take the place of donated arguments need none of their own.
     results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     return sizes.temp_size_in_bytes + results
 

@@ -105,6 +105,7 @@ class Run:
             self._admit(entrant, entrants, facts)
         samples = self._time(case, entrants)
         for entrant in entrants.values():
+            # A variant's case is that of its library, released with it.
             if entrant.worker.alive and not entrant.suffix:
                 entrant.worker.release(str(entrant.case))
         libraries = {
@@ -119,6 +120,7 @@ class Run:
         for name, worker in workers.items():
             if worker.alive and supports(name, case):
                 yield Entrant(worker, case)
+        # Like for like: as many real numbers as that library's complex scalars have.
         official = workers.get('official')
         if official and official.alive and supports('official', case):
             yield Entrant(

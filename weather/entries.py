@@ -18,6 +18,7 @@ _DATE = re.compile(r'(\d{4})(-\d\d(-\d\d([T ]\d\d(:\d\d){0,2})?)?)?')
 def _date(value: str) -> str:
     """Refuses what is no date of the calendar, such as 2003-02-30."""
     try:
+        # NumPy alone would take `today` as well.
         if not _DATE.fullmatch(value):
             raise ValueError(value)
         np.datetime64(value)

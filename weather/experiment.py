@@ -108,6 +108,7 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    # Before `variables`: fields are checked in this order, and those need these.
     definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
     roles: dict[str, Literal['both', 'input', 'output']] = {}
@@ -144,6 +145,7 @@ class Data(Group):
         return self.roles.get(name, get_variable(name).role)
 
     def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
+        # The table's order, whatever the config's: checkpoints count channels.
         rank = {name: i for i, name in enumerate(VARIABLES)}
         names = sorted(self.variables, key=lambda name: rank[name])
         return {
@@ -277,7 +279,7 @@ class Experiment(Config):
     model: Model
     loss: Loss = Loss()
     training: Training
-    forecast: Annotated[Forecast, MACHINE] = Forecast()
+    forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
 
     @classmethod
@@ -291,6 +293,7 @@ class Experiment(Config):
         """
         setup = super().from_config(config, overrides)
         base, store = config.get(cls.RECORD, {}).get('base'), setup.data.store
+        # Where it is seen from here, here is meant.
         if base is None or '://' in store or os.path.exists(store):
             return setup
         there = os.path.join(base, store)  # `store` itself where it is absolute.
@@ -328,6 +331,7 @@ class Experiment(Config):
                     f'config.loss.variable_weights has {name!r}, which data.variables '
                     f'lacks{did_you_mean(name, channels.variables)}'
                 )
+        # As JSON spells them, whose keys are text.
         levels = {str(level) for of_one in channels.levels.values() for level in of_one}
         for level in loss.level_weights:
             if level not in levels:

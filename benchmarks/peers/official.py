@@ -97,4 +97,5 @@ def _coefficients(case: Case) -> jax.Array:
     degree, order = np.mgrid[:size, -largest:size]
     spins = np.abs(case.spins)
     exists = degree[..., None] >= np.maximum(np.abs(order)[..., None], spins)
+    # What cannot exist would not come back, and count as an error.
     return jnp.asarray(values * exists[..., None])

@@ -71,7 +71,7 @@ class Axes(NamedTuple):
                 )
         keep = np.isin(found, sorted({p for of in levels.values() for p in of}))
         if not keep.any():
-            return self
+            return self  # None is wanted, and an axis has to have an entry.
         return self._replace(
             coordinates={**self.coordinates, 'level': _as_levels(found[keep])},
             positions={**self.positions, 'level': self.positions['level'][keep]},
@@ -228,7 +228,7 @@ def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
                 f'({latitude.size} x {longitude.size}); a model needs the whole '
                 'globe, only scores can be had on less'
             )
-        try:
+        try:  # Once more, to say what is wrong with it.
             return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
         except ValueError as error:
             raise ValueError(f'{expected} {source}: {error}') from None

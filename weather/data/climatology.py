@@ -121,6 +121,7 @@ def window_weights(window_days: int) -> np.ndarray:
         )
     apart = np.abs(DAYS_OF_YEAR[:, None] - DAYS_OF_YEAR)
     apart = np.minimum(apart, DAYS_OF_YEAR.size - apart)
+    # A window of one day has no slope: nothing may be divided by it.
     return np.maximum(0, 1 - apart / max(1, window_days // 2))
 
 
@@ -359,6 +360,7 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
     arrays = {}
     for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
+        # By hours, since one is written after the other.
         sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
         sizes['dayofyear'] = int(
             np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)

@@ -93,6 +93,7 @@ class Packing(NamedTuple):
             # Added in float64: beside a large offset float32 would round the steps.
             values = stored * np.float64(self.scale) + self.offset
         else:
+            # A copy, in which missing ones may become NaN.
             values = stored.astype(np.promote_types(stored.dtype, np.float32))
         for number in self.missing:
             values[stored == number] = np.nan
@@ -282,6 +283,7 @@ class JoinedVariable:
         self.attributes = first.attributes
         self.dtype = np.result_type(*(part.dtype for part in parts))
         self.shape = (*first.shape[:axis], sum(lengths), *first.shape[axis + 1 :])
+        # Where parts differ, others are read as well, only in less fitting portions.
         self.chunks = first.chunks
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:

@@ -68,6 +68,7 @@ def _by_start(forecasts: xr.Dataset, name: str) -> xr.Dataset:
     leads = pd.TimedeltaIndex(forecasts.prediction_timedelta.values)
     starts = pd.DatetimeIndex(np.unique(times.values[:, None] - leads.values))
     rows = np.stack([times.get_indexer(starts + lead) for lead in leads], axis=1)
+    # -1 stands for a valid time that is not there.
     complete = np.flatnonzero((rows >= 0).all(axis=1))
     if not complete.size:
         raise ValueError(
@@ -143,6 +144,7 @@ def open_zarr(
 def check_schema(forecasts: xr.Dataset, path: str) -> None:
     """Raises `ValueError` unless `forecasts`, read from `path`, has the WB2 schema."""
     found = tuple(forecasts.sizes)
+    # Surface variables alone have no levels.
     missing = [name for name in DIMS if name not in found and name != 'level']
     if missing:
         raise ValueError(

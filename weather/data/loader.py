@@ -195,6 +195,7 @@ class _ReadAhead:
 @functools.lru_cache(maxsize=8)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """Order of the windows in an epoch; Philox, keyed by seed and epoch."""
+    # From both numbers: the order of an epoch without those of the epochs before it.
     bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
     return np.random.Generator(bits).permutation(size)
 
@@ -287,7 +288,7 @@ class _SlabReader:
 
     def _remember(self, name: str, time: int, slab: np.ndarray) -> None:
         if slab.nbytes > self._cache.maxsize:
-            return
+            return  # The cache would raise.
         # A copy: the slab is a part of a batch, which would stay in memory whole.
         copy = slab.copy()
         with self._lock:

@@ -178,6 +178,7 @@ def _one_start(
             return names, {}
         stored = next(name for name, dim in names.items() if dim == 'time')
         period = store.variable('forecast_period')
+        # The lead times that the file states, or else those that its times imply.
         if period is None or period.dims != (stored,):
             # The size, 0 here, serves to count members only.
             valid = read_coordinate('time', stored, 0, store)

@@ -71,6 +71,7 @@ def prepare(setup: Experiment, atmosphere: Atmosphere) -> Preparation:
     training, validation = _parts(setup, atmosphere)
     scanned = training.scan()
     found = [scanned.invalid_times, validation.search()]
+    # Each once: the periods may overlap.
     return Preparation(scanned.statistics, np.unique(np.concatenate(found)))
 
 

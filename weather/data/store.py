@@ -253,6 +253,7 @@ def _known_levels(
     part: Part, *, exclude: Sequence[str]
 ) -> dict[str, tuple[float, ...]]:
     """Every known variable with a time axis, at all levels of the store."""
+    # Ascending, as the axis will be; the store may have them the other way round.
     vertical = np.sort(part.coordinates.get('level', np.empty(0))).tolist()
     levels = {
         name: tuple(map(as_level, vertical)) if 'level' in variable.dims else ()

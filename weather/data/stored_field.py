@@ -165,6 +165,7 @@ class StoredField:
         if 'time' not in self.variable.dims:
             return ''
         axis = self.variable.dims.index('time')
+        # As slow as this is, it is for a message.
         for time in range(box[axis].start, box[axis].stop):
             if is_bad(box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]):
                 return f' at {self.times[time].astype("datetime64[s]")}'

@@ -24,6 +24,7 @@ def decode_times(
       ValueError: no times, another calendar than ours, or missing times.
     """
     calendar = str(attributes.get('calendar', 'standard')).lower()
+    # cftime's times, which xarray has made of a calendar that NumPy lacks.
     if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'calendar'):
         calendar = stored.flat[0].calendar
     if calendar not in _CALENDARS:

@@ -67,6 +67,7 @@ class WindowIndex:
             )
         self._inside = inside
         self._valid = ~np.isin(self.times, np.asarray(invalid, self.times.dtype))
+        # By length: a curriculum has few, and every batch asks for one.
         self._starts: dict[int, np.ndarray] = {}
 
     def starts(self, num_steps: int) -> np.ndarray:

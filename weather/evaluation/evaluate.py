@@ -119,6 +119,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
     shown = _headline_rows(shown)
+    # Text: pandas drops rows whose index is missing.
     level = ['' if pd.isna(level) else f'{level:g}' for level in shown.level]
     shown = shown.assign(level=level)
     rows = shown.pivot_table(
@@ -127,6 +128,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
         values='value',
         sort=False,
     )
+    # As text among the attributes, since netCDF knows no other nesting.
     not_scored = json.loads(scores.attrs.get('not_scored', '{}'))
     lines = [
         f'{key}: {value}'
@@ -169,6 +171,7 @@ def _assemble(
     values = np.full((len(names), *shape, plan.leads.size), np.nan)
     for row, name in enumerate(names):
         columns = [every_level.index(_number(x)) for x in averages[name].levels]
+        # Levels that a variable lacks stay NaN: one dataset has one axis of levels.
         values[row][:, :, columns] = averages[name].values
     dims = ('model', 'variable', 'level', 'region', 'lead_time')
     return xr.Dataset(

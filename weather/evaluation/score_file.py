@@ -48,6 +48,7 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
     table = table[[*keys, *metrics.NAMES]].melt(keys, var_name='metric')
     groups = table.groupby(['model', 'variable', 'level', 'metric'], sort=False)
     table = table[groups.value.transform('count') > 0]
+    # A type that has a missing value: surface variables have no level.
     level = table.level.astype('Float64')
     table = table.assign(level=_whole(level.mask(level == NO_LEVEL)))
     return table.reset_index(drop=True)
@@ -69,6 +70,7 @@ def lead_times(lead_hours: Sequence[str] | None) -> np.ndarray | None:
     if lead_hours is None:
         return None
     try:
+        # Half hours are whole seconds; timedelta64 would cut hours off.
         seconds = np.round(np.array(lead_hours, float) * 3600)
     except ValueError as error:
         raise ValueError(

@@ -60,11 +60,11 @@ def make_step(planet: Planet) -> Callable:
     """
     step = planet.time_step
     leapfrog = time_integration.semi_implicit_leapfrog(planet.equations, step)
-    unfiltered = time_integration.robert_asselin_leapfrog_filter(_TIME_FILTER)
+    time_filter = time_integration.robert_asselin_leapfrog_filter(_TIME_FILTER)
     # A leapfrog step goes from the previous state to the next: two time steps.
     physics = functools.partial(_physics, planet, duration=2 * step)
     return time_integration.step_with_filters(
-        leapfrog, [unfiltered, time_integration.leapfrog_step_filter(physics)]
+        leapfrog, [time_filter, time_integration.leapfrog_step_filter(physics)]
     )
 
 
@@ -97,6 +97,7 @@ def _friction_and_damping(planet: Planet, state, duration: float):
     damping_time = planet.numerics.damping_hours * 3600 / planet.si('s')
     # Exact decay over the step, e.g. exp(-rate t), not 1 - rate t: stable at any rate.
     damping = np.exp(-duration / damping_time * rate**_DAMPING_ORDER)
+    # By layer alone, so that it acts on coefficients as it does on winds.
     friction = np.exp(-duration * planet.held_suarez.kv())
     winds = (damping * friction).astype(np.float32)
     damping = damping.astype(np.float32)

@@ -87,6 +87,7 @@ def simulate(
     if PLANET.wrote(pathlib.Path(path)):
         differences = _differences(config, read_attributes(path))
         if not differences:
+            # As `Output.check` does, which nobody asks here.
             clear_leftovers(pathlib.Path(path).parent)
             print(f'{path} already holds this simulation')
             return pathlib.Path(path)

@@ -108,6 +108,7 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
 
 
 def _kinds() -> list[ModuleType]:
+    # When asked, and not above: these modules import this package.
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return [importlib.import_module(f'{__name__}.{name}') for name in names]
 

@@ -21,6 +21,7 @@ def claims(source: Any) -> bool:
     if not isinstance(source, str):
         return False
     path = pathlib.Path(source)
+    # A pattern stands for files; but a file may be called a[1].nc.
     if glob.has_magic(source) and not path.exists():
         return False
     if source.lower().endswith(_SUFFIXES):
