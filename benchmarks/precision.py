@@ -256,7 +256,7 @@ def _forecasts(
     """States `[start, lead, lat, lon, channel]`, SI units."""
     setup = with_precision(trained.setup, precision)
     old = trained.model
-    model = Forecaster.create(setup, old.normalizer, old.statics)
+    model = Forecaster.create(setup, old.normalizer, old.statics, old.input_normalizer)
     run = dataclasses.replace(trained, setup=setup, model=model)
     shape = (len(layout.init_times), len(LEADS), *layout.grid.shape)
     states = np.empty((*shape, len(layout.channels)), np.float32)

@@ -94,7 +94,7 @@ def load_peer(name: str) -> ModuleType:
 def missing_module(error: ModuleNotFoundError) -> dict[str, Any]:
     """Whether a library is not installed, or a name of this repository is wrong."""
     package = (error.name or '').split('.')[0]
-    if package in ('benchmarks', 'configs', 'sphere_ops', 'weather'):
+    if package in ('benchmarks', 'configs', 'learning', 'sphere_ops', 'weather'):
         return {'error': str(error)}
     return {'not_installed': error.name}
 

@@ -125,6 +125,8 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
+    # Of a killed process that had this one's number: in containers, every process may.
+    remove(temporary)
     try:
         yield temporary
         put_in_place(temporary, target)
@@ -146,6 +148,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     # No system call swaps folders everywhere: the old one steps aside for a moment, and
     # `clear_leftovers` puts it back where a process died in that moment.
     aside = _hidden(path, 'old')
+    remove(aside)
     os.rename(path, aside)
     try:
         os.rename(temporary, path)

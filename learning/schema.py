@@ -154,7 +154,7 @@ class Config(Group):
         """The config with other values, by dotted key, checked again."""
         entries = self.to_dict()
         for key, value in changes.items():
-            *groups, last = key.split('.')
+            *groups, last = _parts(self, key)
             place = entries
             for name in groups:
                 place = place.setdefault(name, {})
@@ -243,10 +243,24 @@ def _plain(entries: Any) -> Any:
     }
 
 
+def _parts(kind: Any, key: str) -> list[str]:
+    """A dotted key in parts; what lies in an open group may hold dots: level 12.5."""
+    parts = []
+    while '.' in key and typing.get_origin(_bare(kind)) is not dict:
+        name, key = key.split('.', 1)
+        kind = type_inside(kind, name)
+        parts.append(name)
+    return [*parts, key]
+
+
+def _bare(kind: Any) -> Any:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+
+
 def _override(kind: Any, entries: dict[str, Any], key: str, text: str) -> None:
     """Puts the value that `text` means under a dotted key of `entries`."""
     place, where = entries, 'config'
-    *groups, last = key.split('.')
+    *groups, last = _parts(kind, key)
     for name in groups:
         if name not in place and is_group(kind) and name in kind.model_fields:
             # What is added to a group of the schema's is added to its default.
@@ -270,7 +284,6 @@ def _meaning(text: str, kind: Any) -> Any:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text  # No literal: paths and names need no quotes.
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
+    kind = _bare(kind)
     wants_text = kind is str or typing.get_origin(kind) is typing.Literal
     return text if wants_text and not isinstance(value, str) else value

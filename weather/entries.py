@@ -27,10 +27,17 @@ def _date(value: str) -> str:
     return value
 
 
+def not_after(first: str, last: str) -> bool:
+    """Whether a date comes before a last one, of which 2001 means all of 2001.
+
+    Of equal length, ISO 8601 dates are ordered as text is.
+    """
+    return first[: len(last)] <= last[: len(first)]
+
+
 def _period(dates: tuple[str, str]) -> tuple[str, str]:
     first, last = dates
-    # Dates may be shortened, and 2001 as the last one means all of 2001.
-    if first[: len(last)] > last[: len(first)]:
+    if not not_after(first, last):
         raise ValueError(
             f'must be the first and the last date, got {first!r} after {last!r}'
         )

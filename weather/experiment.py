@@ -41,6 +41,7 @@ from weather.entries import (
     Statics,
     Weight,
     WindowDays,
+    not_after,
 )
 from weather.variables import (
     VARIABLES,
@@ -159,7 +160,8 @@ class Data(Group):
         return tuple(
             name
             for name in others
-            if getattr(self, name)[0] <= last and first <= getattr(self, name)[1]
+            if not_after(getattr(self, name)[0], last)
+            and not_after(first, getattr(self, name)[1])
         )
 
 

@@ -154,19 +154,23 @@ def _valid(
     Users Guide: the type of the range tells).
     """
     pair = _numbers(attributes, 'valid_range')
-    bounds: list[float] = []
-    for place, name, endless in ((0, 'valid_min', -np.inf), (1, 'valid_max', np.inf)):
-        found = pair[place : place + 1] if pair.size == 2 else ()
-        found = np.asarray(found) if np.size(found) else _numbers(attributes, name)
-        bound = float(found[0]) if found.size else endless
-        if found.size and dtype.kind in 'iu':
+    bounds = [-np.inf, np.inf]
+    for place, name in enumerate(('valid_min', 'valid_max')):
+        found = pair[place:][:1] if pair.size == 2 else _numbers(attributes, name)
+        if not found.size:
+            continue
+        bound = float(found[0])
+        if dtype.kind in 'iu':
             if found.dtype.kind == 'f' and (scale, offset) != (1.0, 0.0):
                 # Rounded against the rounding of the division.
                 bound = float(np.round((bound - offset) / scale, 6))
+                # The least value is the largest stored number where the scale is
+                # negative.
+                place = place if scale > 0 else 1 - place
             elif (as_stored := _as_stored(found[0], dtype)) is not None:
                 bound = float(as_stored)
-        bounds.append(bound)
-    low, high = sorted(bounds) if scale < 0 else bounds
+        bounds[place] = bound
+    low, high = bounds
     return low, high
 
 

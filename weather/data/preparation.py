@@ -276,7 +276,12 @@ def _foreign(
     found = (statistics.attrs[name] for name in ('store', 'first_time', 'last_time'))
     return ValueError(
         'expected statistics of {} from {} to {}, found those of {} from {} to {} in '
-        '{}; delete that file to compute them again'.format(
-            setup.data.store, first, last, *found, files.statistics
+        '{}; delete that file, and {} beside it, to compute them again'.format(
+            setup.data.store,
+            first,
+            last,
+            *found,
+            files.statistics,
+            files.invalid_times.name,
         )
     )

@@ -53,6 +53,8 @@ class Transforms(NamedTuple):
 class Network(nn.Module):
     """Spherical CNN of the paper, with `2 * num_blocks + 2` convolutions.
 
+    One more, from the input to the output, where `sizes.skips` says so.
+
     Attributes:
       sizes: of the layers.
       num_scalars: spin-0 fields of a state.
