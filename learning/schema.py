@@ -154,7 +154,7 @@ class Config(Group):
         """The config with other values, by dotted key, checked again."""
         entries = self.to_dict()
         for key, value in changes.items():
-            *groups, last = _parts(self, key)
+            *groups, last = _parts(type(self), key)
             place = entries
             for name in groups:
                 place = place.setdefault(name, {})
@@ -244,9 +244,9 @@ def _plain(entries: Any) -> Any:
 
 
 def _parts(kind: Any, key: str) -> list[str]:
-    """A dotted key in parts; what lies in an open group may hold dots: level 12.5."""
+    """A dotted key in parts; a key of a group of numbers may hold dots: level 12.5."""
     parts = []
-    while '.' in key and typing.get_origin(_bare(kind)) is not dict:
+    while '.' in key and _bare(type_inside(kind, '')) is not float:
         name, key = key.split('.', 1)
         kind = type_inside(kind, name)
         parts.append(name)
