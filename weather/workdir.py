@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from learning.files import remove, replacing
+from learning.files import numbered, remove, replacing
 from learning.schema import Change, ConfigError, Role, differences
 from weather.experiment import Experiment
 
@@ -236,10 +236,7 @@ class Workdir:
             temporary.write_text(setup.to_json(**notes), 'utf-8')
 
     def _updates_done(self) -> int:
-        if not self.checkpoints.is_dir():
-            return 0
-        names = (entry.name for entry in self.checkpoints.iterdir())
-        return max((int(name) for name in names if name.isdecimal()), default=0)
+        return max(numbered(self.checkpoints), default=0)
 
     def _is_untrained(self) -> bool:
         results = (self.climatology, self.forecasts, self.scores)
@@ -269,7 +266,10 @@ class Workdir:
             remove(self.invalid_times)
 
 
-_REPAIR = '; where a crash left it, remove it and train with the same config again'
+_REPAIR = (
+    '; where a crash left it, remove it and train with the same config again, else '
+    'give another --workdir'
+)
 
 
 def _of_science(changes: Mapping[str, Change]) -> dict[str, Change]:

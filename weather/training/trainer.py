@@ -14,6 +14,7 @@ from learning.fit import fit
 from learning.sharding import check_batch_size, make_mesh
 from weather.data.loader import GIGABYTE, Loader
 from weather.data.preparation import Preparation, prepare_run
+from weather.data.sources import named_by
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex
 from weather.experiment import Experiment
@@ -85,13 +86,14 @@ def _train(
 def open_training_store(setup: Experiment) -> Atmosphere:
     """Opens the store of an experiment, with its statics."""
     data = setup.data
-    return open_atmosphere(
-        data.store,
-        levels=data.stored.levels,
-        statics=data.statics,
-        grid=setup.grid,
-        storage_options=data.storage_options,
-    )
+    with named_by('--config.data.store'):
+        return open_atmosphere(
+            data.store,
+            levels=data.stored.levels,
+            statics=data.statics,
+            grid=setup.grid,
+            storage_options=data.storage_options,
+        )
 
 
 def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import pathlib
 from typing import Any
 
@@ -42,7 +43,8 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
     del options
     if '://' not in source and not pathlib.Path(source).exists():
         raise StoreNotFoundError(
-            f'expected a netCDF file at {source}, found nothing there; check the path'
+            f'expected a netCDF file at {os.path.abspath(source)}, found nothing '
+            'there; check the path'
         )
     try:
         dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
