@@ -119,12 +119,19 @@ class Workdir:
         """The report, one HTML page."""
         return self.path / 'report.html'
 
-    def claim(self, setup: Experiment) -> Experiment:
+    def claim(
+        self, setup: Experiment, newest: Mapping[str, Any] | None = None
+    ) -> Experiment:
         """Makes the directory that of `setup`, or checks that it is already.
 
         Keys of the machine may differ from those of the last start, and `num_updates`
         may too, down to the updates that are done; both are recorded in config.json.
-        Any other key may only where nothing was trained yet.
+        Any other key may only where nothing was trained yet. What is refused leaves the
+        directory as it is.
+
+        Args:
+          setup: the experiment.
+          newest: metadata of the newest checkpoint, where there is one.
 
         Returns:
           The experiment to go on with.
@@ -133,6 +140,7 @@ class Workdir:
           WorkdirError: the directory holds another experiment; says how they differ.
         """
         if not self.config.exists():
+            self.check_checkpoint(newest, setup)
             self._write(setup, Record().followed_by(setup, {}))
             return setup
         saved, record, is_current = self._read()
@@ -145,6 +153,7 @@ class Workdir:
                 'they were there'
             )
         self._check_length(changes, setup)
+        self.check_checkpoint(newest, setup)
         following = record.followed_by(setup, changes)
         moved = following.base != record.base and not os.path.isabs(setup.data.store)
         if changes or moved or not is_current:
@@ -171,20 +180,26 @@ class Workdir:
         setup, record, _ = self._read()
         return tuple(dict.fromkeys((*record.digests, setup.digest)))
 
-    def check_checkpoint(self, metadata: Mapping[str, Any]) -> None:
+    def check_checkpoint(
+        self, metadata: Mapping[str, Any] | None, setup: Experiment | None = None
+    ) -> None:
         """Refuses a checkpoint of another experiment; to be asked before a resume.
 
         A checkpoint says of itself what it was trained with (`config`). It belongs here
         if no key of science differs, but for the number of updates.
 
         Args:
-          metadata: of the checkpoint, as `Checkpoints.metadata` gives it.
+          metadata: of the checkpoint, as `Checkpoints.metadata` gives it; None for no
+            checkpoint, which is no other's.
+          setup: the experiment; that of config.json by default.
 
         Raises:
           WorkdirError: the checkpoint is not of this run; says what differs.
         """
+        if metadata is None:
+            return
         theirs = Experiment.from_config({'format': 1, **metadata['config']})
-        ours = self.read_config()
+        ours = setup or self.read_config()
         decisive = _of_science(differences(theirs.to_dict(), ours.to_dict()))
         if decisive:
             raise WorkdirError(

@@ -46,26 +46,30 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
     with lock.hold(files.path, work='training'):
-        setup = files.claim(setup)
-        clear_leftovers(files.path)
         keep, best = setup.training.keep_checkpoints, setup.training.keep_best
         with Checkpoints(files.checkpoints, keep=keep, keep_best=best) as saved:
+            newest = saved.newest_whole()
+            metadata = None if newest is None else saved.metadata(newest)
+            setup = files.claim(setup, metadata)
+            clear_leftovers(files.path)
             saved.clear_leftovers()
-            _train(setup, files, saved, atmosphere)
+            _train(setup, files, saved, atmosphere, newest)
 
 
 def _train(
-    setup: Experiment, files: Workdir, saved: Checkpoints, atmosphere: Atmosphere
+    setup: Experiment,
+    files: Workdir,
+    saved: Checkpoints,
+    atmosphere: Atmosphere,
+    newest: int | None,
 ) -> None:
-    newest, last = saved.newest_whole(), setup.training.num_updates
-    if newest is not None:
-        files.check_checkpoint(saved.metadata(newest))
-        if newest >= last:
-            print(
-                f'nothing left to do: {files.checkpoints}/{newest} is of update '
-                f'{newest} of {last}; raise training.num_updates to go on'
-            )
-            return
+    last = setup.training.num_updates
+    if newest is not None and newest >= last:
+        print(
+            f'nothing left to do: {files.checkpoints}/{newest} is of update {newest} '
+            f'of {last}; raise training.num_updates to go on'
+        )
+        return
     prepared = prepare_run(setup, atmosphere, files)
     loaders = make_loaders(setup, atmosphere, prepared)
     model = make_model(setup, atmosphere, prepared)
