@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -116,6 +117,9 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
 
     When an exception passes, what was written is removed and `path` stays as it was.
     Missing folders are made. Nothing is asked: for a run directory's own files.
+
+    Raises:
+      OSError: among others, for whatever libraries raise where the disk is full.
     """
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,8 +127,27 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         put_in_place(temporary, target)
+    except (OSError, RuntimeError) as error:
+        if not is_full(error, target):
+            raise
+        raise OSError(
+            f'cannot write {target}: no space is left on its disk; nothing of it '
+            'stays: make room, and run the same command'
+        ) from error
     finally:
         remove(temporary)
+
+
+def is_full(error: OSError | RuntimeError, path: Path, room: float = 2**20) -> bool:
+    """Whether an error of writing is that of a disk without space.
+
+    netCDF has one error for everything: then less than `room` bytes free decide.
+    """
+    number = getattr(error, 'errno', None)
+    folder = next(parent for parent in local(path).parents if parent.exists())
+    says_nothing = isinstance(error, RuntimeError) or (number or 0) < 0
+    is_short = says_nothing and shutil.disk_usage(folder).free < room
+    return is_short or number in (errno.ENOSPC, errno.EDQUOT)
 
 
 def temporary_name(path: Path) -> pathlib.Path:
@@ -185,8 +208,10 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def sidecar(path: Path) -> pathlib.Path:
-    """The JSON file that says where a CSV comes from: NAME.provenance.json."""
-    return pathlib.Path(path).with_suffix('.provenance.json')
+    """The JSON file that says where a table comes from: NAME.provenance.json."""
+    path = pathlib.Path(path)
+    name = path.stem if path.suffix == '.csv' else path.name
+    return path.with_name(f'{name}.provenance.json')
 
 
 def read_mark(path: Path) -> str | None:

@@ -481,7 +481,7 @@ def test_a_damaged_file_is_not_skipped(tmp_path):
     write_all(open_writer(tmp_path, layout), make_states(layout))
     file = tmp_path / 'forecast_20200101T1200.nc'
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(OutputError, match=r'T1200\.nc is there .* cannot be read'):
+    with pytest.raises(OutputError, match=r'T1200\.nc is there .* remove it yourself'):
         finished_starts(tmp_path, layout)
 
 
