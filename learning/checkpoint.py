@@ -25,7 +25,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from learning import checksums
-from learning.files import remove, temporary_name
+from learning.files import numbered, remove, temporary_name
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -91,10 +91,7 @@ class Checkpoints:
     @property
     def updates(self) -> list[int]:
         """Update numbers of all checkpoints, whole or damaged, ascending."""
-        if not self.directory.is_dir():
-            return []
-        names = (path.name for path in self.directory.iterdir() if path.is_dir())
-        return sorted(int(name) for name in names if name.isdecimal())
+        return numbered(self.directory)
 
     def verify(self, update: int) -> list[str]:
         """Reads a checkpoint through and says what is wrong with it: nothing, if empty.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -31,7 +32,9 @@ def execute(main: Callable[[], None]) -> None:
 
 def _guarded(main: Callable[[], None], argv: Sequence[str]) -> int:
     if argv[1:]:
-        raise app.UsageError(f'unexpected arguments {argv[1:]}; flags start with --')
+        return _fail(
+            ValueError(f'unexpected arguments {argv[1:]}; flags start with --')
+        )
     _set_up_log()
     try:
         main()
@@ -64,18 +67,26 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except SystemExit:
         # Only the flags of help end here, and absl calls that a failure.
         sys.exit(0)
-    except flags.Error as error:
-        sys.exit(_fail(error, expected=True))
+    # For a value where none belongs absl raises the latter.
+    except (flags.Error, ValueError) as error:
+        sys.exit(_fail(ValueError(_in_words(error))))
 
 
-def _fail(error: BaseException, *, expected: bool = False) -> int:
+def _in_words(error: Exception) -> str:
+    """What absl says of wrong flags, without its list of all values that go into it."""
+    lacking = r'flag --(\w+)=None: Flag --\1 must have a value other than None\.'
+    text = re.sub(lacking, r'expected --\1=...;', str(error))
+    return re.sub(r'flags .*?: (?=say )', '', text).strip('; ')
+
+
+def _fail(error: BaseException) -> int:
     message: object = error
     # The text of a KeyError is the representation of its message, quotes and all.
     if isinstance(message, KeyError) and message.args:
         message = message.args[0]
     # One line: messages of libraries may go over many.
     text = ' '.join(str(message).split()) or type(error).__name__
-    if not (expected or isinstance(error, _EXPECTED)):
+    if not isinstance(error, _EXPECTED):
         text = f'{type(error).__name__}: {text} (--traceback shows where)'
     print(f'error: {text}', file=sys.stderr)
     return 1

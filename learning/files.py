@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import pathlib
@@ -121,6 +122,9 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
 
     When an exception passes, what was written is removed and `path` stays as it was.
     Missing folders are made. Nothing is asked: for a run directory's own files.
+
+    Raises:
+      OSError: among others, for whatever libraries raise where the disk is full.
     """
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +134,27 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         put_in_place(temporary, target)
+    except (OSError, RuntimeError) as error:
+        if not is_full(error, target):
+            raise
+        raise OSError(
+            f'cannot write {target}: no space is left on its disk; nothing of it '
+            'stays: make room, and run the same command'
+        ) from error
     finally:
         remove(temporary)
+
+
+def is_full(error: OSError | RuntimeError, path: Path, room: float = 2**20) -> bool:
+    """Whether an error of writing is that of a disk without space.
+
+    netCDF has one error for everything: then less than `room` bytes free decide.
+    """
+    number = getattr(error, 'errno', None)
+    folder = next(parent for parent in local(path).parents if parent.exists())
+    says_nothing = isinstance(error, RuntimeError) or (number or 0) < 0
+    is_short = says_nothing and shutil.disk_usage(folder).free < room
+    return is_short or number in (errno.ENOSPC, errno.EDQUOT)
 
 
 def temporary_name(path: Path) -> pathlib.Path:
@@ -168,6 +191,15 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def numbered(folder: Path) -> list[int]:
+    """Numbers, ascending, of the folders in a folder that a number is the name of."""
+    folder = pathlib.Path(folder)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    names = (entry.name for entry in entries if entry.is_dir())
+    # Not 060, whose number is another name.
+    return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
+
+
 def clear_leftovers(folder: Path) -> None:
     """Removes what dead processes of this machine left unfinished in a folder."""
     folder = pathlib.Path(folder)
@@ -185,8 +217,10 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def sidecar(path: Path) -> pathlib.Path:
-    """The JSON file that says where a CSV comes from: NAME.provenance.json."""
-    return pathlib.Path(path).with_suffix('.provenance.json')
+    """The JSON file that says where a table comes from: NAME.provenance.json."""
+    path = pathlib.Path(path)
+    name = path.stem if path.suffix == '.csv' else path.name
+    return path.with_name(f'{name}.provenance.json')
 
 
 def read_mark(path: Path) -> str | None:

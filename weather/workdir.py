@@ -12,7 +12,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from learning.files import remove, replacing
+from learning.files import numbered, remove, replacing
 from learning.schema import Change, ConfigError, Role, differences
 from weather.experiment import Experiment
 
@@ -120,12 +120,19 @@ class Workdir:
         """The report, one HTML page."""
         return self.path / 'report.html'
 
-    def claim(self, setup: Experiment) -> Experiment:
+    def claim(
+        self, setup: Experiment, newest: Mapping[str, Any] | None = None
+    ) -> Experiment:
         """Makes the directory that of `setup`, or checks that it is already.
 
         Keys of the machine may differ from those of the last start, and `num_updates`
         may too, down to the updates that are done; both are recorded in config.json.
-        Any other key may only where nothing was trained yet.
+        Any other key may only where nothing was trained yet. What is refused leaves the
+        directory as it is.
+
+        Args:
+          setup: the experiment.
+          newest: metadata of the newest checkpoint, where there is one.
 
         Returns:
           The experiment to go on with.
@@ -134,6 +141,7 @@ class Workdir:
           WorkdirError: the directory holds another experiment; says how they differ.
         """
         if not self.config.exists():
+            self.check_checkpoint(newest, setup)
             self._write(setup, Record().followed_by(setup, {}))
             return setup
         saved, record, is_current = self._read()
@@ -146,6 +154,7 @@ class Workdir:
                 'they were there'
             )
         self._check_length(changes, setup)
+        self.check_checkpoint(newest, setup)
         following = record.followed_by(setup, changes)
         # From another folder the same relative path is another place.
         moved = following.base != record.base and not os.path.isabs(setup.data.store)
@@ -173,21 +182,27 @@ class Workdir:
         setup, record, _ = self._read()
         return tuple(dict.fromkeys((*record.digests, setup.digest)))
 
-    def check_checkpoint(self, metadata: Mapping[str, Any]) -> None:
+    def check_checkpoint(
+        self, metadata: Mapping[str, Any] | None, setup: Experiment | None = None
+    ) -> None:
         """Refuses a checkpoint of another experiment; to be asked before a resume.
 
         A checkpoint says of itself what it was trained with (`config`). It belongs here
         if no key of science differs, but for the number of updates.
 
         Args:
-          metadata: of the checkpoint, as `Checkpoints.metadata` gives it.
+          metadata: of the checkpoint, as `Checkpoints.metadata` gives it; None for no
+            checkpoint, which is no other's.
+          setup: the experiment; that of config.json by default.
 
         Raises:
           WorkdirError: the checkpoint is not of this run; says what differs.
         """
+        if metadata is None:
+            return
         # The first version's name no format.
         theirs = Experiment.from_config({'format': 1, **metadata['config']})
-        ours = self.read_config()
+        ours = setup or self.read_config()
         decisive = _of_science(differences(theirs.to_dict(), ours.to_dict()))
         if decisive:
             raise WorkdirError(
@@ -239,10 +254,7 @@ class Workdir:
             temporary.write_text(setup.to_json(**notes), 'utf-8')
 
     def _updates_done(self) -> int:
-        if not self.checkpoints.is_dir():
-            return 0
-        names = (entry.name for entry in self.checkpoints.iterdir())
-        return max((int(name) for name in names if name.isdecimal()), default=0)
+        return max(numbered(self.checkpoints), default=0)
 
     def _is_untrained(self) -> bool:
         # What is made of a run outlives its checkpoints, and is of its config.
@@ -274,7 +286,10 @@ class Workdir:
             remove(self.invalid_times)
 
 
-_REPAIR = '; where a crash left it, remove it and train with the same config again'
+_REPAIR = (
+    '; where a crash left it, remove it and train with the same config again, else '
+    'give another --workdir'
+)
 
 
 def _of_science(changes: Mapping[str, Change]) -> dict[str, Change]:

@@ -162,6 +162,14 @@ def test_none_whole_is_an_error_and_none_at_all_is_none(copied, tmp_path):
         Checkpoints(copied).resolve(5)
 
 
+def test_what_is_no_checkpoint_is_none(copied):
+    for name in ('notes', '060', '40.damaged-20260101T000000'):
+        (copied / name).mkdir()
+    (copied / '50').touch()
+    saved = Checkpoints(copied)
+    assert saved.updates == [10, 20, 30] and saved.newest_whole() == 30
+
+
 def test_what_was_saved_is_what_is_read(three):
     saved = Checkpoints(three)
     assert saved.resolve(None) == 30 and saved.resolve(10) == 10

@@ -26,9 +26,9 @@ command_line.execute(main)
 """
 
 
-def start(body, *flags):
+def start(body, *flags, before=''):
     return subprocess.Popen(
-        [sys.executable, '-c', COMMAND.replace('BODY', body), *flags],
+        [sys.executable, '-c', before + COMMAND.replace('BODY', body), *flags],
         env={**os.environ, 'PYTHONPATH': '.'},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -58,6 +58,33 @@ def test_an_error_is_one_line_whatever_raises_it(kind):
     output, errors = process.communicate(timeout=120)
     assert (process.returncode, output) == (1, 'cleaned up\n')
     assert errors == LINES[kind] + '\n'
+
+
+NEEDED = """
+from absl import flags
+flags.DEFINE_string('needed', None, '', required=True)
+flags.DEFINE_string('one', None, '')
+flags.DEFINE_string('other', None, '')
+flags.register_multi_flags_validator(
+    ['one', 'other'], lambda of: any(of.values()), 'say where to: --one or --other'
+)
+"""
+WRONG_FLAGS = {
+    '--wrkdir=x': "error: Unknown command line flag 'wrkdir'",
+    '--notraceback=3': 'error: --notraceback=3 does not take an argument',
+    'extra': "error: unexpected arguments ['extra']; flags start with --",
+    '--flagfile=/nowhere': 'error: ERROR:: Unable to open flagfile: [Errno 2] No such '
+    "file or directory: '/nowhere'",
+    '': 'error: expected --needed=...; say where to: --one or --other',
+}
+
+
+@pytest.mark.parametrize('flag', WRONG_FLAGS)
+def test_wrong_flags_are_one_line(flag):
+    process = start("print('never')", *flag.split(), before='' if flag else NEEDED)
+    output, errors = process.communicate(timeout=120)
+    assert (process.returncode, output) == (1, '')
+    assert errors == WRONG_FLAGS[flag] + '\n'
 
 
 def test_where_it_came_from_is_shown_on_request():

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -31,6 +32,35 @@ def write_netcdf(path, kind):
 def write_csv(path, kind):
     path.write_text('a,b\n')
     files.sidecar(path).write_text(json.dumps({MARK: kind}))
+
+
+@pytest.mark.parametrize(
+    'error',
+    [OSError(28, 'No space left on device'), RuntimeError('NetCDF: HDF error')],
+    ids=['system', 'netCDF'],
+)
+def test_a_full_disk_is_one_line_that_names_the_file(tmp_path, monkeypatch, error):
+    full = shutil.disk_usage(tmp_path)._replace(free=0)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: full)
+    target = tmp_path / 'report.html'
+    target.write_text('old')
+    with pytest.raises(OSError, match=f'cannot write {target}: no space is left'):
+        with files.replacing(target) as temporary:
+            temporary.write_text('half')
+            raise error
+    assert os.listdir(tmp_path) == ['report.html'] and target.read_text() == 'old'
+    with pytest.raises(FileNotFoundError):  # Another error stays what it is.
+        with files.replacing(target):
+            raise FileNotFoundError('another')
+
+
+def test_two_tables_have_two_records():
+    names = [files.sidecar(name).name for name in ('a.csv', 'a.b.csv', 'a.txt')]
+    assert names == [
+        'a.provenance.json',
+        'a.b.provenance.json',
+        'a.txt.provenance.json',
+    ]
 
 
 WRITERS = {

@@ -149,6 +149,15 @@ def test_checkpoints_of_another_experiment_are_refused(files, setup):
     assert 'cache_gb' not in str(refused.value)
 
 
+def test_what_is_refused_because_of_checkpoints_claims_nothing(files, setup):
+    checkpoint = {'config': setup.to_dict()}
+    files.config.unlink()
+    with pytest.raises(WorkdirError, match='training.seed: 0 -> 7'):
+        files.claim(setup.with_changes({'training.seed': 7}), checkpoint)
+    assert not files.config.exists()
+    assert files.claim(setup, checkpoint) == setup
+
+
 def test_a_config_edited_by_hand_does_not_adopt_the_checkpoints(files, setup):
     text = files.config.read_text().replace('"seed": 0', '"seed": 1')
     files.config.write_text(text)

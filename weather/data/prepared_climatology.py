@@ -11,6 +11,7 @@ from learning.files import Output, read_attributes, replacing
 from weather.data.climatology import write_climatology
 from weather.data.identity import fingerprint
 from weather.data.shelf import KEY, digest, keeping, preparation_folder
+from weather.data.sources import named_by
 from weather.data.store import open_atmosphere
 from weather.experiment import Experiment
 from weather.outputs import CLIMATOLOGY
@@ -42,11 +43,12 @@ def prepare_climatology(
       OutputError: something else is at `path`.
     """
     data = setup.data
-    atmosphere = open_atmosphere(
-        store or data.store,
-        levels=data.channels.levels,
-        storage_options=data.storage_options,
-    )
+    with named_by('--store'):
+        atmosphere = open_atmosphere(
+            store or data.store,
+            levels=data.channels.levels,
+            storage_options=data.storage_options,
+        )
     period = (start or data.train[0], end or data.train[1])
     window = window_days or setup.climatology.window_days
     positions = atmosphere.dataset.indexes['time'].slice_indexer(*period)

@@ -91,16 +91,25 @@ def write_scores(scores: xr.Dataset, output: Output | str | os.PathLike) -> None
     """
     if not isinstance(output, Output):
         output = Output(output, SCORES)
-    beside = sidecar(output.path)
-    # An orphan of ours says nothing of the new table; anything else stays.
-    Output(beside, SCORES, overwrite=True).check()
+    check_output(output)
     with output.replacing() as unfinished:
         # Nine digits: more than the float32 fields behind a score can tell apart.
         score_table(scores).to_csv(unfinished, index=False, float_format='%.9g')
         record = json.dumps(_record(scores, unfinished), indent=1)
     # After the table: where a process dies in between, the digest does not fit.
-    with replacing(beside) as unfinished:
+    with replacing(sidecar(output.path)) as unfinished:
         unfinished.write_text(record, 'utf-8')
+
+
+def check_output(output: Output) -> None:
+    """Finds out whether a table may be written, and what stands beside it.
+
+    Raises:
+      OutputError: something that must stay is at one of the two places.
+    """
+    output.check()
+    # An orphan of ours says nothing of the new table; anything else stays.
+    Output(sidecar(output.path), SCORES, overwrite=True).check()
 
 
 def read_scores(path: str | os.PathLike) -> pd.DataFrame:
@@ -136,7 +145,8 @@ def read_provenance(path: str | os.PathLike) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(beside.read_text('utf-8'))
-        expected = record['sha256']
+        needed = ('sha256', 'forecast', 'starts', 'lead_hours')
+        expected, *_ = (record[key] for key in needed)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f'{beside}: expected what scripts/evaluate.py writes, found a damaged '

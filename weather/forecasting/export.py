@@ -16,7 +16,6 @@ killed, by the next one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import pathlib
 import re
@@ -314,9 +313,11 @@ def _fits(
         return False
     wrong = _difference(path, layout, expected)
     if wrong and not overwrite:
+        is_ours = (FORECASTS if _is_zarr(path) else FORECAST).wrote(path)
+        fix = 'say --overwrite to make it again' if is_ours else 'remove it yourself'
         raise OutputError(
             f'{path} is there and not what is to be made: {wrong}; choose another '
-            'path, or say --overwrite to make it again'
+            f'path, or {fix}'
         )
     return not wrong
 
@@ -382,13 +383,8 @@ def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         folder = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(folder).free
-        # netCDF says "HDF error" for whatever it is: a disk without room for one more
-        # state is taken to be the reason.
-        is_full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
-        if is_full or free < 4 * np.prod(layout.state_shape):
-            reason = 'no space is left on its disk'
-        else:
-            reason = str(error)
+        is_full = files.is_full(error, path, 4.0 * np.prod(layout.state_shape))
+        reason = 'no space is left on its disk' if is_full else str(error)
         raise OSError(
             f'cannot write {path}: {reason}; {free / 2**20:.1f} MiB are free. What '
             'was finished stays, what was not is removed: make room, and run the same '

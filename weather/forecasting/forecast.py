@@ -18,7 +18,7 @@ import xarray
 from tqdm import tqdm
 
 from learning import signals
-from weather.data.sources import StoreNotFoundError
+from weather.data.sources import named_by
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.forecasting.export import (
     ForecastLayout,
@@ -77,16 +77,13 @@ def open_store(run: Run, path: str | None = None) -> Atmosphere:
     data = run.setup.data
     # What is only an output is made, not read: a store need not have it.
     levels = data.channels.prognostic.levels | data.inputs.levels
-    try:
+    with named_by('--store'):
         return open_atmosphere(
             path or data.store,
             levels=levels,
             grid=run.setup.grid,
             storage_options=data.storage_options,
         )
-    except StoreNotFoundError as error:
-        hint = '' if path else ' of the run, or name the store with --store'
-        raise StoreNotFoundError(f'{error}{hint}') from None
 
 
 def run(

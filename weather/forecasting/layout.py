@@ -200,10 +200,11 @@ class ForecastLayout:
             if np.isfinite(value)
             else 'is not finite'
         )
+        more = f' and {len(bad) - 1} more fields' if bad[1:].size else ''
         raise FloatingPointError(
-            f'{self.describe(start, lead)} {what} in {self.channels.channels[channel]} '
-            f'and {len(bad) - 1} more fields: the model has become unstable; try '
-            'another checkpoint, train longer, or with more rollout steps'
+            f'{self.describe(start, lead)} {what} in {self.channels.channels[channel]}'
+            f'{more}: the model has become unstable; try another checkpoint, train '
+            'longer, or with more rollout steps'
         )
 
     def describe(self, start: int, lead: int) -> str:

@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 
+from learning import signals
 from weather.forecasting.layout import ForecastLayout
 
 
@@ -56,14 +57,16 @@ class ForecastWriter(abc.ABC):
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
-        if error is not None:
-            self.abort()
-            return
+        is_whole = False
         try:
-            self.close()
-        except BaseException:  # Ctrl-C as well.
-            self.abort()
-            raise
+            if error is None:
+                self.close()
+                is_whole = True
+        finally:
+            if not is_whole:
+                # A signal in the midst of it would leave the rest where it is.
+                with signals.postponed():
+                    self.abort()
 
 
 class StoreWriter(ForecastWriter):

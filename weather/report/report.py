@@ -15,6 +15,7 @@ import xarray as xr
 from learning.files import MARK, Output
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
+from weather.data.sources import named_by
 from weather.data.store import open_dataset
 from weather.evaluation import readers
 from weather.evaluation.summary import Summary
@@ -108,6 +109,7 @@ def write_report(
     with (
         target.replacing() as unfinished,
         open_forecasts(address) as forecasts,
+        named_by('--truth'),
         open_dataset(
             truth, what='truth', storage_options=storage_options
         ) as truth_fields,

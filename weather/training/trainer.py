@@ -14,6 +14,7 @@ from learning.fit import fit
 from learning.sharding import check_batch_size, make_mesh
 from weather.data.loader import GIGABYTE, Loader
 from weather.data.preparation import Preparation, prepare_run
+from weather.data.sources import named_by
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex
 from weather.experiment import Experiment
@@ -42,28 +43,31 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
     with lock.hold(files.path, work='training'):
-        # Under the lock: of two that start at once, one finds the other's claim.
-        setup = files.claim(setup)
-        clear_leftovers(files.path)
         keep, best = setup.training.keep_checkpoints, setup.training.keep_best
         with Checkpoints(files.checkpoints, keep=keep, keep_best=best) as saved:
+            newest = saved.newest_whole()
+            metadata = None if newest is None else saved.metadata(newest)
+            setup = files.claim(setup, metadata)
+            clear_leftovers(files.path)
             saved.clear_leftovers()
-            _train(setup, files, saved, atmosphere)
+            _train(setup, files, saved, atmosphere, newest)
 
 
 def _train(
-    setup: Experiment, files: Workdir, saved: Checkpoints, atmosphere: Atmosphere
+    setup: Experiment,
+    files: Workdir,
+    saved: Checkpoints,
+    atmosphere: Atmosphere,
+    newest: int | None,
 ) -> None:
     # Before preparation, which may read all of the data: there may be nothing to do.
-    newest, last = saved.newest_whole(), setup.training.num_updates
-    if newest is not None:
-        files.check_checkpoint(saved.metadata(newest))
-        if newest >= last:
-            print(
-                f'nothing left to do: {files.checkpoints}/{newest} is of update '
-                f'{newest} of {last}; raise training.num_updates to go on'
-            )
-            return
+    last = setup.training.num_updates
+    if newest is not None and newest >= last:
+        print(
+            f'nothing left to do: {files.checkpoints}/{newest} is of update {newest} '
+            f'of {last}; raise training.num_updates to go on'
+        )
+        return
     prepared = prepare_run(setup, atmosphere, files)
     loaders = make_loaders(setup, atmosphere, prepared)
     model = make_model(setup, atmosphere, prepared)
@@ -84,13 +88,14 @@ def _train(
 def open_training_store(setup: Experiment) -> Atmosphere:
     """Opens the store of an experiment, with its statics."""
     data = setup.data
-    return open_atmosphere(
-        data.store,
-        levels=data.stored.levels,
-        statics=data.statics,
-        grid=setup.grid,
-        storage_options=data.storage_options,
-    )
+    with named_by('--config.data.store'):
+        return open_atmosphere(
+            data.store,
+            levels=data.stored.levels,
+            statics=data.statics,
+            grid=setup.grid,
+            storage_options=data.storage_options,
+        )
 
 
 def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:

@@ -72,7 +72,7 @@ def test_a_table_that_was_changed_is_told(scores, tmp_path):
         score_file.read_provenance(path)
 
 
-@pytest.mark.parametrize('text', ['{"forecast": 1}', '[]', '{', '"sha256"'])
+@pytest.mark.parametrize('text', ['{"forecast": 1}', '[]', '{', '{"sha256": "0"}'])
 def test_a_damaged_record_is_told(scores, tmp_path, text):
     path = tmp_path / 'scores.csv'
     evaluate.write_scores(scores, path)
@@ -108,6 +108,8 @@ def test_a_record_of_something_else_stays(scores, tmp_path):
     sidecar(path).write_text('{"mine": 1}')
     with pytest.raises(OutputError, match='which stays as it is'):
         evaluate.write_scores(scores, path)
+    with pytest.raises(OutputError, match='which stays as it is'):
+        score_file.check_output(Output(path, SCORES))  # Before hours of work.
     assert json.loads(sidecar(path).read_text()) == {'mine': 1}
     assert not path.exists()
 

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -480,7 +481,7 @@ def test_a_damaged_file_is_not_skipped(tmp_path):
     write_all(open_writer(tmp_path, layout), make_states(layout))
     file = tmp_path / 'forecast_20200101T1200.nc'
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(OutputError, match=r'T1200\.nc is there .* cannot be read'):
+    with pytest.raises(OutputError, match=r'T1200\.nc is there .* remove it yourself'):
         finished_starts(tmp_path, layout)
 
 
@@ -554,7 +555,7 @@ def test_implausible_values_are_refused_with_start_lead_and_channel(value, messa
     states[1, 2, 2, 1] = value
     with pytest.raises(
         FloatingPointError,
-        match=rf'from 2020-01-01T12:00 at 30 h {message}.* in temperature@850 and 0',
+        match=rf'from 2020-01-01T12:00 at 30 h {message}.* in temperature@850: the',
     ):
         layout.check_values(3, states)
 
@@ -663,6 +664,19 @@ def test_error_of_the_thread_is_raised_once_by_the_caller():
 
 def test_error_of_the_last_write_is_raised_by_close():
     slow = RecordingWriter()
+    slow.allowed.release(1)
+    with pytest.raises(OSError, match='disk full'), ThreadedWriter(slow) as writer:
+        writer.write(0, None)
+    assert slow.ends == ['abort']
+
+
+def test_a_signal_does_not_cut_the_clean_up_short():
+    class Slow(RecordingWriter):
+        def abort(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().abort()
+
+    slow = Slow()
     slow.allowed.release(1)
     with pytest.raises(OSError, match='disk full'), ThreadedWriter(slow) as writer:
         writer.write(0, None)

@@ -242,6 +242,13 @@ def test_forecasts_without_scores_beyond_the_end_of_the_truth_are_shown(run, sou
     assert len(maps) == 4
 
 
+def test_a_truth_that_is_not_there_says_how_to_name_it(run, monkeypatch):
+    monkeypatch.chdir(run)
+    wanted = f'{run}/nowhere.zarr, found nothing there.*name the store with --truth'
+    with pytest.raises(FileNotFoundError, match=wanted):
+        report.write_report(run, truth='nowhere.zarr', table='', overwrite=True)
+
+
 def _hash(run):
     return Workdir(run).read_config().digest
 

@@ -154,6 +154,8 @@ def test_the_checkpoints_of_another_run_are_refused(store, finished, tmp_path):
     shutil.copytree(Workdir(finished).checkpoints, other.checkpoints)
     with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
         train(tiny.setup(store, learning_rate=1e-3), other.path)
+    assert not other.config.exists()
+    other.claim(tiny.setup(store, learning_rate=1e-3))
     with pytest.raises(WorkdirError, match='learning_rate: 0.01 -> 0.001'):
         load_run(other.path)
 

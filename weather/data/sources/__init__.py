@@ -10,6 +10,7 @@ is settled above, once for all kinds: `decoding`, `axes`, `units`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import importlib
@@ -26,6 +27,15 @@ import numpy as np
 # Of both: for who looks for a file, and for who expects input to be bad.
 class StoreNotFoundError(ValueError, FileNotFoundError):
     """No store at the path."""
+
+
+@contextlib.contextmanager
+def named_by(flag: str) -> Iterator[None]:
+    """Adds to a `StoreNotFoundError` with which flag another store is named."""
+    try:
+        yield
+    except StoreNotFoundError as error:
+        raise StoreNotFoundError(f'{error}, or name the store with {flag}') from None
 
 
 class RawVariable(Protocol):
@@ -143,6 +153,6 @@ def _expand(source: str) -> list[str]:
     near = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f', did you mean {str(path.parent / near[0])!r}?' if near else ''
     raise StoreNotFoundError(
-        f'expected a Zarr store or netCDF files at {source}, found nothing there{hint};'
-        ' check the path'
+        f'expected a Zarr store or netCDF files at {path.absolute()}, found nothing '
+        f'there{hint}; check the path'
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import pathlib
 from typing import Any
 
@@ -43,7 +44,8 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
     del options
     if '://' not in source and not pathlib.Path(source).exists():
         raise StoreNotFoundError(
-            f'expected a netCDF file at {source}, found nothing there; check the path'
+            f'expected a netCDF file at {os.path.abspath(source)}, found nothing '
+            'there; check the path'
         )
     try:
         # The one decoder is ours; and a cache would keep every field that was read.
