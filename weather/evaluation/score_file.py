@@ -170,6 +170,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
         'grid': attributes['grid'],
         'weighting': attributes['weighting'],
         'not_scored': json.loads(attributes['not_scored']),
+        'suspect': json.loads(attributes.get('suspect', '{}')),
         'created': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'code_version': provenance.code_version(),
         'git_commit': provenance.git_commit(),
