@@ -42,7 +42,7 @@ def main() -> None:
     sources = _FORECAST.value, _TRUTH.value, _CLIMATOLOGY.value
     read = tuple(filter(None, sources))
     output = Output(_OUTPUT.value, SCORES, _OVERWRITE.value, read)
-    output.check()
+    score_file.check_output(output)
     scores = evaluate.evaluate(
         *sources,
         levels=evaluate.HEADLINE if _CHANNELS.value == 'headline' else None,

@@ -6,6 +6,7 @@ the forecasts (digest of their config, checkpoint, starts) and to the bytes of t
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -91,9 +92,8 @@ def write_scores(scores: xr.Dataset, output: Output | str | os.PathLike) -> None
     """
     if not isinstance(output, Output):
         output = Output(output, SCORES)
+    check_output(output)
     beside = sidecar(output.path)
-    # An orphan of ours says nothing of the new table; anything else stays.
-    Output(beside, SCORES, overwrite=True).check()
     with output.replacing() as unfinished:
         # Nine digits: more than the float32 fields behind a score can tell apart.
         score_table(scores).to_csv(unfinished, index=False, float_format='%.9g')
@@ -101,6 +101,14 @@ def write_scores(scores: xr.Dataset, output: Output | str | os.PathLike) -> None
     # After the table: where a process dies in between, the digest does not fit.
     with replacing(beside) as unfinished:
         unfinished.write_text(record, 'utf-8')
+
+
+def check_output(output: Output) -> None:
+    """`Output.check` of a table and of what stands beside it, before any work."""
+    output.check()
+    # An orphan of ours says nothing of the new table; anything else stays.
+    beside = sidecar(output.path)
+    dataclasses.replace(output, path=beside, overwrite=True).check()
 
 
 def read_scores(path: str | os.PathLike) -> pd.DataFrame:
