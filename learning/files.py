@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import glob
 import itertools
 import json
@@ -33,6 +34,9 @@ _HOST = re.sub(r'\W', '_', platform.node()) or 'host'
 _HIDDEN = re.compile(
     rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
 )
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(FileExistsError):
@@ -130,6 +134,15 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     try:
         yield temporary
         put_in_place(temporary, target)
+    except (OSError, RuntimeError) as error:
+        # netCDF says "HDF error", a RuntimeError, for whatever it is.
+        is_netcdf = isinstance(error, RuntimeError) and 'HDF error' in str(error)
+        if not (is_netcdf or getattr(error, 'errno', None) in _FULL):
+            raise
+        raise OSError(
+            f'cannot write {target}: {error}; what was there stays, what was written '
+            'is removed: make room on its disk, and run the same command again'
+        ) from error
     finally:
         remove(temporary)
 

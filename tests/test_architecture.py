@@ -89,7 +89,6 @@ TESTED_WITH = {
     'weather.evaluation.shared': 'weather/evaluation/test_evaluate.py',
     'weather.training.loss': 'weather/training/test_trainer.py',
     'weather.training.task': 'weather/training/test_trainer.py',
-    'weather.forecasting.initial': 'weather/forecasting/test_forecast.py',
     'weather.forecasting.layout': 'weather/forecasting/test_export.py',
     'weather.forecasting.run': 'weather/forecasting/test_forecast.py',
     'weather.forecasting.writer': 'weather/forecasting/test_export.py',

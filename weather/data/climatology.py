@@ -173,8 +173,7 @@ class _Plan(NamedTuple):
         if not set(moving_variables(dataset)) & set(VARIABLES):
             raise ValueError(
                 'expected variables that the project knows, with a time axis, found '
-                f'{", ".join(map(str, dataset.data_vars)) or "none"}; rename them: '
-                f'known are {", ".join(VARIABLES)}'
+                f'{summary(dataset)}; rename them: known are {", ".join(VARIABLES)}'
             )
         every = pd.DatetimeIndex(dataset.time.values)
         chosen = every.slice_indexer(start, end)

@@ -67,6 +67,7 @@ def _together(levels: Mapping[str, Sequence]) -> Iterator[tuple[str, ...]]:
             yield (name,)
 
 
+@np.errstate(invalid='ignore')
 def _score_together(
     plan: pairing.Pairing,
     names: tuple[str, ...],
@@ -91,11 +92,10 @@ def _score_together(
             found = [of.suspicion(field, start, lead) for of, field in pairs]
             suspects = dict(zip(names, found, strict=True))
         scored = np.stack([of.score_models(field, start, lead) for of, field in pairs])
-        whole = ~np.isnan(scored[:, compared, _SQUARED]).any(axis=(0, 1))
+        whole = np.isfinite(scored[:, compared, _SQUARED]).all(axis=(0, 1))
         values[..., lead] += np.where(whole, scored, 0)
         starts[..., lead] += whole
-    with np.errstate(invalid='ignore'):
-        values /= starts
+    values /= starts
     of_name = dict(zip(names, values, strict=True))
     for wind in wind_pairs():
         if (wind.eastward, wind.northward) == names:

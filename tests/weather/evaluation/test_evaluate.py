@@ -686,3 +686,12 @@ def test_persistence_on_real_data_scores_as_weatherbench2_printed(shared_data):
         np.testing.assert_allclose(
             both[f'{metric}_found'], both[metric], err_msg=metric, **FLOAT32_SUMS
         )
+
+
+def test_infinite_truth_leaves_a_start_out_as_a_missing_one_does(sources):
+    spoilt = [sources.truth.copy(deep=True) for _ in range(2)]
+    for dataset, value in zip(spoilt, (np.nan, np.inf), strict=True):
+        dataset['2m_temperature'][6, 0, 0] = value
+    missing, infinite = (evaluate.evaluate(sources.forecasts, t) for t in spoilt)
+    xr.testing.assert_equal(infinite, missing)
+    assert not_scored(infinite) == not_scored(missing) != {}
