@@ -30,6 +30,7 @@ MARK = 'spherecast_kind'
 _ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup', '.zarray')
 _META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
 # Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
+# Hosts share folders, and a process number means something on its own host alone.
 _HOST = re.sub(r'\W', '_', platform.node()) or 'host'
 _HIDDEN = re.compile(
     rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
@@ -60,6 +61,8 @@ class Kind:
     def wrote(self, path: pathlib.Path) -> bool:
         """Whether what stands at `path` is of this kind, and this project's."""
         mark = read_mark(path)
+        # A mark is believed, however much the thing resembles an old one of another
+        # kind.
         return mark == self.name if mark else self.is_legacy(path)
 
 
@@ -87,6 +90,8 @@ class Output:
         """
         path = local(self.path)
         _check_sources(path, self.sources)
+        # First: what a process died in the middle of replacing is then back in its
+        # place.
         clear_leftovers(path.parent)
         if not path.exists() or _is_empty_folder(path):
             _check_parents(path)
@@ -131,6 +136,8 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
+    # Of a killed process that had this one's number: in containers, every process may.
+    remove(temporary)
     try:
         yield temporary
         put_in_place(temporary, target)
@@ -161,6 +168,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     # No system call swaps folders everywhere: the old one steps aside for a moment, and
     # `clear_leftovers` puts it back where a process died in that moment.
     aside = _hidden(path, 'old')
+    remove(aside)
     os.rename(path, aside)
     try:
         os.rename(temporary, path)
@@ -173,6 +181,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
     path = pathlib.Path(path)
+    # Of a link the link goes, never what it points to.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -223,7 +232,9 @@ def _mark(path: pathlib.Path) -> object:
         return json.loads(path.read_text('utf-8')).get(MARK)
     if path.suffix == '.nc':
         return netcdf_attributes(path).get(MARK)
-    match = _META.search(path.read_bytes()[:4096].decode('utf-8', 'replace'))
+    # The head of a page: what follows may be large, of a foreign file above all.
+    with path.open('rb') as file:
+        match = _META.search(file.read(4096).decode('utf-8', 'replace'))
     return match[1] if match else None
 
 
@@ -262,7 +273,8 @@ def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
                 f'{path} holds {resolved}, which is read: choose a path of its own for '
                 'what is written'
             )
-        # A file beside those of a folder that is read would be one of them.
+        # A file beside those of a folder that is read would be one of them. Any other
+        # folder may be shared: a run directory has all of a run side by side.
         joins = path.parent == resolved and path.suffix == '.nc'
         if joins or (resolved in path.parents and is_zarr(resolved)):
             raise OutputError(
@@ -343,6 +355,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # Another user's, and alive.
         pass
     return True

@@ -45,6 +45,7 @@ class Record:
         return Record(
             base=os.getcwd(),
             digests=tuple(dict.fromkeys((*self.digests, setup.digest))),
+            # Another start of the same is no event.
             history=(*self.history, entry) if changes else self.history,
         )
 
@@ -146,6 +147,7 @@ class Workdir:
             )
         self._check_length(changes, setup)
         following = record.followed_by(setup, changes)
+        # From another folder the same relative path is another place.
         moved = following.base != record.base and not os.path.isabs(setup.data.store)
         if changes or moved or not is_current:
             self._forget_data(changes)
@@ -183,6 +185,7 @@ class Workdir:
         Raises:
           WorkdirError: the checkpoint is not of this run; says what differs.
         """
+        # The first version's name no format.
         theirs = Experiment.from_config({'format': 1, **metadata['config']})
         ours = self.read_config()
         decisive = _of_science(differences(theirs.to_dict(), ours.to_dict()))
@@ -242,6 +245,7 @@ class Workdir:
         return max((int(name) for name in names if name.isdecimal()), default=0)
 
     def _is_untrained(self) -> bool:
+        # What is made of a run outlives its checkpoints, and is of its config.
         results = (self.climatology, self.forecasts, self.scores)
         return not self._updates_done() and not any(path.exists() for path in results)
 
@@ -265,6 +269,7 @@ class Workdir:
     def _forget_data(self, changes: Mapping[str, Change]) -> None:
         """Removes what was computed from the data of a config that was corrected."""
         if any(key.startswith(('data.', 'grid.')) for key in _of_science(changes)):
+            # Nothing was trained with them yet: `claim` has seen to that.
             remove(self.statistics)
             remove(self.invalid_times)
 

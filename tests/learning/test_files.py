@@ -300,3 +300,17 @@ def test_a_process_that_dies_between_two_renames_loses_nothing(tmp_path):
     assert not path.exists()
     files.clear_leftovers(tmp_path)
     assert contents(tmp_path) == {'store/old': b'old'}
+
+
+def test_what_a_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    """In containers a killed process and the next one often share their number."""
+    path = tmp_path / 'store'
+    for leftover in (files.temporary_name(path), files._hidden(path, 'old')):
+        leftover.mkdir()
+        (leftover / 'half').write_text('half')
+    path.mkdir()
+    with replacing(path) as temporary:
+        assert not temporary.exists()
+        temporary.mkdir()
+        (temporary / 'new').write_text('whole')
+    assert contents(tmp_path) == {'store/new': b'whole'}

@@ -122,6 +122,7 @@ def window_weights(window_days: int) -> np.ndarray:
         )
     apart = np.abs(DAYS_OF_YEAR[:, None] - DAYS_OF_YEAR)
     apart = np.minimum(apart, DAYS_OF_YEAR.size - apart)
+    # A window of one day has no slope: nothing may be divided by it.
     return np.maximum(0, 1 - apart / max(1, window_days // 2))
 
 
@@ -148,12 +149,10 @@ class _Plan(NamedTuple):
     """Which samples enter which mean.
 
     Attributes:
-      period: positions of the times that count.
-      times: these times.
+      period, times: positions of the times that count, and these times.
       hours: `[hour]`, hours of the day among them.
       days: `[day]`, days of the year among them, with 366 where 365 stands for it.
       weights: `[dayofyear, day]`.
-      window_days: width of the window.
     """
 
     dataset: xr.Dataset
@@ -283,10 +282,7 @@ def _groups(
 class _Sums(NamedTuple):
     """Sums over the samples of each day, `[day, ..., lat, lon]`.
 
-    Attributes:
-      number: of samples that are not NaN.
-      first: sum of values.
-      second: sum of squares.
+    `number` of samples that are not NaN, of the `first` and of the `second` power.
     """
 
     number: np.ndarray
@@ -300,6 +296,7 @@ class _Sums(NamedTuple):
             value = np.where(valid, value, 0)
         self.number[day] += valid
         self.first[day] += value
+        # In float64: squares of geopotential are a thousand times their variance.
         self.second[day] += value * value
 
     def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -320,6 +317,7 @@ class _Sums(NamedTuple):
     def _smooth(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation; NaN where there is no sample."""
         number = self.number
+        # Without gaps, as nearly always, one column of counts serves all points.
         if (number == number[:, :1]).all():
             number = number[:, :1]
         with np.errstate(invalid='ignore', divide='ignore'):
@@ -365,6 +363,7 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
         dims, shape = plan.layout(name)
         days = np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
         sizes = dict(zip(dims, shape, strict=True))
+        # By hours, since one is written after the other.
         sizes |= {'hour': 1, 'dayofyear': int(days)}
         if 'level' in sizes:
             # Levels written together are one chunk: no chunk is written twice.

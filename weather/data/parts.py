@@ -15,13 +15,12 @@ from weather.data.decoding import AnyVariable, DecodedVariable, join
 from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
 from weather.data.units import conversion
+from weather.outputs import TIES
 from weather.variables import VARIABLES
 
 _HORIZONTAL = {'latitude', 'longitude'}
 # Where a forecast of one start says when it started; the first that is there.
 _STARTS = ('forecast_reference_time', 'time', 'init_time')
-# Attributes that tell files of one kind of forecast from those of another.
-_TOGETHER = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +28,8 @@ class Part:
     """Variables of one store, or of several joined along time.
 
     Attributes:
-      address: path or address, for messages.
-      attributes: of the store.
       variables: by name, with canonical dims in stored order.
       coordinates: by canonical dim, decoded, in stored order.
-      time_attributes: of the time axis.
-      stores: what is open.
       refused: the reason, by name, of what is no field: foreign axes, units that do not
         convert, a damaged packing.
     """
@@ -203,7 +198,9 @@ def _one_start(
             return names, {}
         stored = next(name for name, dim in names.items() if dim == 'time')
         period = store.variable('forecast_period')
+        # The lead times that the file states, or else those that its times imply.
         if period is None or period.dims != (stored,):
+            # The size, 0 here, serves to count members only.
             valid = read_coordinate('time', stored, 0, store)
             leads = valid - start
         else:
@@ -218,6 +215,7 @@ def _time_attributes(store: RawStore, names: Mapping[str, str]) -> dict[str, Any
     stored = next((name for name, dim in names.items() if dim == 'time'), None)
     variable = store.variable(stored) if stored else None
     attributes = {} if variable is None else variable.attributes
+    # What says how times are stored: they are decoded by now.
     encoding = ('units', 'calendar', 'dtype', '_FillValue', '_ARRAY_DIMENSIONS')
     return {k: v for k, v in attributes.items() if k not in encoding}
 
@@ -245,6 +243,7 @@ def _join(address: str, parts: Sequence[Part]) -> Part:
             f'expected a time axis in each of the {len(parts)} stores of {address}, to '
             'join them along; open one of them'
         )
+    # By time, whatever their names or the order in which they were given.
     ordered = sorted(parts, key=lambda part: part.coordinates['time'][0])
     times = np.concatenate([part.coordinates['time'] for part in ordered])
     refused = {name: why for part in parts for name, why in part.refused.items()}
@@ -280,7 +279,7 @@ def _check_together(part: Part, first: Part) -> None:
             f'{address}: expected the variables of {other}, {sorted(expected)}, '
             f'got {sorted(found)}'
         )
-    for name in _TOGETHER:
+    for name in TIES:
         of_first, of_part = first.attributes.get(name), part.attributes.get(name)
         if of_part != of_first:
             raise ValueError(

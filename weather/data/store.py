@@ -38,6 +38,7 @@ _COORDINATE_ATTRIBUTES = {
     'latitude': {'standard_name': 'latitude', 'units': 'degrees_north'},
     'longitude': {'standard_name': 'longitude', 'units': 'degrees_east'},
 }
+# Said of stored numbers, and no longer true of values.
 _PACKING = (
     '_FillValue', 'missing_value', 'scale_factor', 'add_offset', '_Unsigned',
     'valid_min', 'valid_max', 'valid_range', '_ARRAY_DIMENSIONS', 'coordinates',
@@ -59,12 +60,10 @@ class Atmosphere:
     """An opened store, for those who read many fields fast.
 
     Attributes:
-      source: path or address.
       dataset: the lazy Dataset that `open_store` returns, statics included.
       fields: the variables, readable without xarray's overhead.
       levels: levels in hPa of each variable, floats where they are not whole; empty
         for one without levels.
-      grid: where the fields are sampled.
     """
 
     source: str
@@ -183,6 +182,8 @@ def open_dataset(
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
     if 'time' in axes.coordinates:
+        # Starts are put in order, and may only not repeat; of other times disorder on
+        # disk is a mistake.
         times = (axes if what == 'forecast' else part).coordinates['time']
         check_increasing(times, part.address)
     elif what == 'truth':
@@ -217,8 +218,7 @@ def refused(dataset: xarray.Dataset) -> dict[str, str]:
 def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     """Returns the time step of a store: the most common difference between times.
 
-    Raises:
-      ValueError: the store holds fewer than two times.
+    `ValueError` for fewer than two times.
     """
     return common_timestep(dataset['time'].values)
 
@@ -274,6 +274,7 @@ def _known_levels(
     part: Part, *, exclude: Sequence[str]
 ) -> dict[str, tuple[float, ...]]:
     """Every known variable with a time axis, at all levels of the store."""
+    # Ascending, as the axis will be; the store may have them the other way round.
     vertical = np.sort(part.coordinates.get('level', np.empty(0))).tolist()
     levels = {
         name: tuple(map(as_level, vertical)) if 'level' in variable.dims else ()
@@ -311,6 +312,7 @@ def _dataset(
             variables[name] = variables[name].isel(time=0)
     used = {dim for variable in variables.values() for dim in variable.dims}
     attributes = {**_COORDINATE_ATTRIBUTES}
+    # Its own words tell starts from valid times: see `forecasts.open_forecasts`.
     if part.time_attributes:
         attributes['time'] = dict(part.time_attributes)
     coordinates = {
@@ -331,6 +333,7 @@ def _lazy_variable(field: StoredField) -> xarray.Variable:
             'standard_name': known.standard_name,
             'long_name': known.long_name,
         }
+    # So that xarray adds up selections, and reads what is left of them at the end.
     data = indexing.LazilyIndexedArray(LazyField(field))
     encoding = {'preferred_chunks': field.chunks}
     return xarray.Variable(field.dims, data, attributes, encoding)

@@ -24,6 +24,7 @@ def decode_times(
       ValueError: no times, another calendar than ours, or missing times.
     """
     calendar = str(attributes.get('calendar', 'standard')).lower()
+    # cftime's times, which xarray has made of a calendar that NumPy lacks.
     if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'calendar'):
         calendar = stored.flat[0].calendar
     if calendar not in _CALENDARS:
@@ -80,6 +81,7 @@ def _to_seconds(values: np.ndarray, source: str) -> np.ndarray:
             'to its end'
         )
     kind = values.dtype.kind
+    # To the nearest second, which `astype` alone would cut off to.
     whole = values.astype(f'{kind}8[s]')
     rest = values.astype(f'{kind}8[ns]') - whole
     return (whole + (2 * rest >= _SECOND) * _SECOND).astype(f'{kind}8[ns]')
@@ -108,7 +110,7 @@ def check_times(times: np.ndarray, source: str) -> None:
     check_increasing(times, source)
     steps = np.diff(times)
     if steps.size < 2:
-        return
+        return  # One step fits itself, and a single time has none.
     step = common_timestep(times)
     irregular = np.flatnonzero(steps % step)
     if irregular.size:

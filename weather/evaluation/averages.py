@@ -43,10 +43,7 @@ def average_scores(
 ) -> dict[str, Averages]:
     """Scores every variable of a plan, and the vectors that they make, by name.
 
-    Args:
-      plan: what is compared with what.
-      mean: over the regions that are scored.
-      cache_bytes: memory for fields of truth and climatology that are read again.
+    `cache_bytes` is memory for fields of truth and climatology that are read again.
     """
     averages: dict[str, Averages] = {}
     for names in _together(plan.levels):
@@ -61,6 +58,7 @@ def _together(levels: Mapping[str, Sequence]) -> Iterator[tuple[str, ...]]:
         for wind in wind_pairs()
         if levels.get(wind.eastward, ()) == levels.get(wind.northward)
     ]
+    # Read once, both components serve the score of the vector too.
     yield from pairs
     for name in levels:
         if not any(name in pair for pair in pairs):
@@ -85,6 +83,7 @@ def _score_together(
     values = np.zeros((len(names), len(plan.models), len(metrics.NAMES), *parts))
     starts = np.zeros(parts, int)
     suspects: dict[str, str | None] = {}
+    # Holes of the climatology are its own: they cost the others no start.
     compared = [row for row, m in enumerate(plan.models) if m != 'climatology']
     for start, lead, *fields in plan.forecast_fields(*names):
         pairs = [*zip(references, map(_ensemble_mean, fields), strict=True)]
@@ -92,6 +91,7 @@ def _score_together(
             found = [of.suspicion(field, start, lead) for of, field in pairs]
             suspects = dict(zip(names, found, strict=True))
         scored = np.stack([of.score_models(field, start, lead) for of, field in pairs])
+        # Squared errors tell: they are finite wherever all fields are.
         whole = np.isfinite(scored[:, compared, _SQUARED]).all(axis=(0, 1))
         values[..., lead] += np.where(whole, scored, 0)
         starts[..., lead] += whole
@@ -99,6 +99,7 @@ def _score_together(
     of_name = dict(zip(names, values, strict=True))
     for wind in wind_pairs():
         if (wind.eastward, wind.northward) == names:
+            # Mean squares still: the root is taken of their sum.
             of_name[wind.vector] = np.where(_ADDS_UP, values.sum(axis=0), np.nan)
     return {
         name: Averages(levels, of, starts, suspects.get(name))
@@ -131,13 +132,7 @@ class _Reference:
         self._of_climatology: dict[int, dict[str, np.ndarray]] = {}
 
     def score_models(self, forecast: np.ndarray, start: int, lead: int) -> np.ndarray:
-        """Returns `[model, metric, level, region]` at one start and lead time.
-
-        Args:
-          forecast: `[level, lat, lon]`.
-          start: number of the start in the plan.
-          lead: number of the lead time in the plan.
-        """
+        """Returns `[model, metric, level, region]`, for numbers of the plan."""
         valid = int(self._plan.valid[start, lead])
         scored = []
         for model in self._plan.models:
@@ -175,6 +170,7 @@ class _Reference:
         means = metrics.regional_means(
             forecast, truth, self._mean, self._climatology(valid)
         )
+        # The same for every forecast of that time: see `metrics.regional_means`.
         of_truth = self._means_of_climatology(valid)['squared_error']
         return {**means, 'truth_anomaly_squared': of_truth}
 

@@ -13,6 +13,7 @@ import xarray as xr
 from weather.evaluation import metrics, pairing, readers, score_file, shared
 from weather.evaluation.averages import Averages, average_scores
 from weather.evaluation.regions import WEIGHTING, RegionalMean, regions_on
+from weather.outputs import TIES
 from weather.variables import wind_pairs
 
 _LOGGER = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def evaluate(
         {key: address for key, address in addresses.items() if address is not None},
         **{
             f'forecast_{key}': plan.forecasts.attrs[key]
-            for key in score_file.FORECAST_KEYS
+            for key in TIES
             if key in plan.forecasts.attrs
         },
         **plan.describe(),
@@ -126,6 +127,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
     shown = _headline_rows(shown)
+    # Text: pandas drops rows whose index is missing.
     level = ['' if pd.isna(level) else f'{level:g}' for level in shown.level]
     shown = shown.assign(level=level)
     rows = shown.pivot_table(
@@ -143,6 +145,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
         f'RMSE, {region}, by lead time in hours:',
         rows.to_string(float_format=lambda value: f'{value:.4g}'),
     ]
+    # As text among the attributes, since netCDF knows no other nesting.
     for title in ('not_scored', 'suspect'):
         reasons = json.loads(scores.attrs.get(title, '{}'))
         if reasons:
@@ -178,6 +181,7 @@ def _assemble(
     values = np.full((len(names), *shape, plan.leads.size), np.nan)
     for row, name in enumerate(names):
         columns = [every_level.index(_number(x)) for x in averages[name].levels]
+        # Levels that a variable lacks stay NaN: one dataset has one axis of levels.
         values[row][:, :, columns] = averages[name].values
     dims = ('model', 'variable', 'level', 'region', 'lead_time')
     return xr.Dataset(

@@ -22,7 +22,7 @@ import xarray as xr
 from learning import provenance
 from learning.files import MARK, Output, replacing, sidecar
 from weather.evaluation import metrics
-from weather.outputs import SCORES
+from weather.outputs import SCORES, TIES
 
 COLUMNS = (
     'model',
@@ -34,8 +34,6 @@ COLUMNS = (
     'value',
 )
 NO_LEVEL = -1
-# Attributes of forecasts that say which model made them from what.
-FORECAST_KEYS = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 def score_table(scores: xr.Dataset) -> pd.DataFrame:
@@ -51,6 +49,7 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
     table = table[[*keys, *metrics.NAMES]].melt(keys, var_name='metric')
     groups = table.groupby(['model', 'variable', 'level', 'metric'], sort=False)
     table = table[groups.value.transform('count') > 0]
+    # A type that has a missing value: surface variables have no level.
     level = table.level.astype('Float64')
     table = table.assign(level=_whole(level.mask(level == NO_LEVEL)))
     return table.reset_index(drop=True)
@@ -72,6 +71,7 @@ def lead_times(lead_hours: Sequence[str] | None) -> np.ndarray | None:
     if lead_hours is None:
         return None
     try:
+        # Half hours are whole seconds; timedelta64 would cut hours off.
         seconds = np.round(np.array(lead_hours, float) * 3600)
     except ValueError as error:
         raise ValueError(
@@ -164,7 +164,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
     """What stands beside a table."""
     attributes = scores.attrs
     forecast = {'address': attributes['forecast']} | {
-        key: attributes.get(f'forecast_{key}', '') for key in FORECAST_KEYS
+        key: attributes.get(f'forecast_{key}', '') for key in TIES
     }
     return {
         MARK: SCORES.name,

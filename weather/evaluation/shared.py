@@ -63,6 +63,7 @@ def select(
                 f'{name!r} is not in both forecast and truth{why}'
                 f'{did_you_mean(name, shared)}; they share {", ".join(shared)}'
             )
+        # In the order of their texts: None and numbers have no other.
         lacking = sorted(set(wanted or (None,)) - set(shared[name]), key=str)
         if lacking:
             raise ValueError(
@@ -72,6 +73,7 @@ def select(
     chosen: dict[str, tuple[float | None, ...]] = {
         name: tuple(wanted) or (None,) for name, wanted in levels.items()
     }
+    # Who says what to score knows that the rest is not scored.
     return Selection(chosen, {})
 
 

@@ -35,13 +35,12 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from learning import files
 from learning.files import MARK, Output, OutputError, Path
 from weather.forecasting.layout import (
-    TIES,
     ForecastLayout,
     to_dataset,
     variable_attributes,
 )
 from weather.forecasting.writer import ForecastWriter, StoreWriter, ThreadedWriter
-from weather.outputs import FORECAST, FORECASTS
+from weather.outputs import FORECAST, FORECASTS, TIES
 
 __all__ = [
     'ForecastLayout',
@@ -66,6 +65,7 @@ def open_writer(
     sources: tuple[Path, ...] = (),
 ) -> ForecastWriter:
     """Returns a `ZarrWriter` for a path that ends in .zarr, else a `NetcdfWriter`."""
+    # By the name alone: nothing is there yet that could tell.
     kind = ZarrWriter if _is_zarr(path) else NetcdfWriter
     return kind(path, layout, overwrite=overwrite, sources=sources)
 
@@ -138,6 +138,7 @@ class NetcdfWriter(StoreWriter):
         for path in self.paths:
             Output(path, FORECAST, overwrite=overwrite, sources=sources).check()
         _check_folder(self.directory, self.paths, layout)
+        # A folder that was there already stays, even if nothing comes of it.
         self._made_directory = not self.directory.exists()
         self._open: dict[int, netCDF4.Dataset] = {}
 
@@ -171,6 +172,7 @@ class NetcdfWriter(StoreWriter):
         coordinates.attrs[MARK] = FORECAST.name
         coordinates.to_netcdf(temporary, unlimited_dims=['time'], engine='netcdf4')
         with NETCDF4_PYTHON_LOCK:
+            # By netCDF4 itself: xarray writes whole variables, these come lead by lead.
             self._open[start] = file = netCDF4.Dataset(temporary, 'a')
             for name in self.layout.channels.variables:
                 dims = self.layout.netcdf_dims(name)
@@ -182,6 +184,7 @@ class NetcdfWriter(StoreWriter):
                     compression='zlib',
                     complevel=1,
                     shuffle=True,
+                    # As it comes: a lead time that is written is a chunk.
                     chunksizes=[
                         1
                         if dim in ('realization', 'time')
@@ -189,6 +192,7 @@ class NetcdfWriter(StoreWriter):
                         for dim in dims
                     ],
                 )
+                # Values go as they are: NaN is the fill value, nothing is scaled.
                 variable.set_auto_maskandscale(False)
                 variable.setncatts(variable_attributes(name))
 
@@ -351,6 +355,7 @@ def _check_folder(
     for leftover in folder.glob('forecast_*.nc.tmp'):
         if _LEGACY_LEFTOVER.fullmatch(leftover.name):
             files.remove(leftover)
+    # Each file has times of its own; all else must be the same to be read together.
     expected = layout.netcdf_coordinates(0).drop_vars(
         ['time', 'forecast_reference_time']
     )
@@ -377,7 +382,8 @@ def _explained(path: pathlib.Path, layout: ForecastLayout) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         folder = next(parent for parent in path.parents if parent.exists())
         free = shutil.disk_usage(folder).free
-        # netCDF says "HDF error" for whatever it is.
+        # netCDF says "HDF error" for whatever it is: a disk without room for one more
+        # state is taken to be the reason.
         is_full = getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT)
         if is_full or free < 4 * np.prod(layout.state_shape):
             reason = 'no space is left on its disk'

@@ -90,6 +90,7 @@ def write_report(
     setup = files.read_config() if is_run else None
     digests = files.known_digests() if is_run else ()
     storage_options = None
+    # The options are for the config's store: another place may want others.
     if setup is not None and truth in (None, setup.data.store):
         truth, storage_options = setup.data.store, setup.data.storage_options
     if truth is None:
@@ -99,6 +100,7 @@ def write_report(
     address = str(forecast or files.forecasts)
     if table is None and files.scores.exists():
         table = str(files.scores)
+    # Asked before anything is read, and again at the end.
     read = tuple(source for source in (address, truth, table) if source)
     target = Output(output or files.report, REPORT, overwrite, read)
     target.check()
@@ -217,6 +219,7 @@ def _memory(contents: Contents) -> list[str]:
         return []
     first, last = contents.setup.data.train
     starts = contents.forecasts.indexes['time']
+    # As pandas reads dates: a shortened last one is meant to its end.
     count = len(starts[starts.slice_indexer(first, last)])
     if not count:
         return []

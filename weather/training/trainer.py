@@ -27,10 +27,6 @@ _HOUR = np.timedelta64(1, 'h')
 def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
     """Trains an experiment, from the newest whole checkpoint in `workdir` if any.
 
-    Args:
-      setup: the experiment.
-      workdir: run directory; claimed for this experiment.
-
     Raises:
       WorkdirError: the directory, or a checkpoint in it, is of another config.
       LockedError: another process trains there.
@@ -41,10 +37,12 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
       Interrupted: a signal has asked to end; what was done is saved.
     """
     files = Workdir(workdir)
+    # Cheap refusals first, and before the directory is touched.
     check_batch_size(setup.training.batch_size, make_mesh())
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
     with lock.hold(files.path, work='training'):
+        # Under the lock: of two that start at once, one finds the other's claim.
         setup = files.claim(setup)
         clear_leftovers(files.path)
         keep, best = setup.training.keep_checkpoints, setup.training.keep_best
@@ -56,6 +54,7 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
 def _train(
     setup: Experiment, files: Workdir, saved: Checkpoints, atmosphere: Atmosphere
 ) -> None:
+    # Before preparation, which may read all of the data: there may be nothing to do.
     newest, last = saved.newest_whole(), setup.training.num_updates
     if newest is not None:
         files.check_checkpoint(saved.metadata(newest))

@@ -21,6 +21,7 @@ def claims(source: Any) -> bool:
     if not isinstance(source, str):
         return False
     path = pathlib.Path(source)
+    # A pattern stands for files; but a file may be called a[1].nc.
     if glob.has_magic(source) and not path.exists():
         return False
     if source.lower().endswith(_SUFFIXES):
@@ -45,6 +46,7 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
             f'expected a netCDF file at {source}, found nothing there; check the path'
         )
     try:
+        # The one decoder is ours; and a cache would keep every field that was read.
         dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
     # The libraries below raise whatever they like on damaged bytes.
     except Exception as error:
