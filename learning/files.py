@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
+import itertools
 import json
 import os
 import pathlib
@@ -25,7 +27,7 @@ Path = str | os.PathLike[str]
 # netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
 # it, has a JSON file beside it (`sidecar`).
 MARK = 'spherecast_kind'
-_ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup')
+_ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup', '.zarray')
 _META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
 # Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
 # Hosts share folders, and a process number means something on its own host alone.
@@ -33,6 +35,8 @@ _HOST = re.sub(r'\W', '_', platform.node()) or 'host'
 _HIDDEN = re.compile(
     rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(FileExistsError):
@@ -96,6 +100,11 @@ class Output:
                 f'expected nothing, or {self.kind.words} of this project, at {path}; '
                 f'found {_describe(path)}, which stays as it is: choose another path'
             )
+        if path.is_dir() and (foreign := _foreign(path)):
+            raise OutputError(
+                f'{path} holds {foreign.name}, which is no part of {self.kind.words} '
+                'and would be lost: move it elsewhere, or choose another path'
+            )
         if not self.overwrite:
             raise OutputError(
                 f'{path} exists ({self.kind.words}): say --overwrite to replace it '
@@ -154,7 +163,7 @@ def is_full(error: OSError | RuntimeError, path: Path, room: float = 2**20) -> b
     folder = next(parent for parent in local(path).parents if parent.exists())
     says_nothing = isinstance(error, RuntimeError) or (number or 0) < 0
     is_short = says_nothing and shutil.disk_usage(folder).free < room
-    return is_short or number in (errno.ENOSPC, errno.EDQUOT)
+    return is_short or number in _FULL
 
 
 def temporary_name(path: Path) -> pathlib.Path:
@@ -279,10 +288,7 @@ def netcdf_attributes(path: pathlib.Path) -> dict[str, object]:
 
 
 def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
-    for source in sources:
-        if '://' in os.fspath(source):
-            continue  # Nothing local takes its place.
-        resolved = pathlib.Path(source).expanduser().resolve()
+    for resolved in itertools.chain.from_iterable(map(_local_sources, sources)):
         if path == resolved:
             raise OutputError(f'{path} is what is read: choose another path to write')
         if path in resolved.parents:
@@ -290,12 +296,32 @@ def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
                 f'{path} holds {resolved}, which is read: choose a path of its own for '
                 'what is written'
             )
-        # Any other folder may be shared: a run directory has all of a run side by side.
-        if resolved in path.parents and is_zarr(resolved):
+        # A file beside those of a folder that is read would be one of them. Any other
+        # folder may be shared: a run directory has all of a run side by side.
+        joins = path.parent == resolved and path.suffix == '.nc'
+        if joins or (resolved in path.parents and is_zarr(resolved)):
             raise OutputError(
-                f'{path} lies inside of the store {resolved}, which is read: choose a '
-                'path outside of it'
+                f'{path} lies inside of the {"folder" if joins else "store"} '
+                f'{resolved}, which is read: choose a path outside of it'
             )
+
+
+def _local_sources(source: Path) -> list[pathlib.Path]:
+    """Where on this machine a source lies: several places for a glob pattern."""
+    text = os.path.expanduser(os.fspath(source).removeprefix('file://'))
+    if '://' in text:
+        return []
+    found = glob.glob(text) if glob.has_magic(text) else []
+    return [pathlib.Path(place).resolve() for place in found or [text]]
+
+
+def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
+    """Something in a store that Zarr did not put there, if there is."""
+    for entry in folder.iterdir():
+        is_metadata = entry.name.startswith('.') or entry.name in _ZARR_METADATA
+        if not (is_zarr(entry) if entry.is_dir() else is_metadata):
+            return entry
+    return None
 
 
 def is_zarr(path: pathlib.Path) -> bool:

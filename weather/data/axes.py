@@ -262,9 +262,12 @@ def _columns(eastward: np.ndarray, longitude: np.ndarray, source: str) -> np.nda
 def _check_distinct(dim: str, values: np.ndarray, source: str) -> None:
     repeated = np.flatnonzero(values[1:] == values[:-1])
     if repeated.size:
+        value = values[repeated[0]]
+        if values.dtype.kind == 'm':
+            value = f'{value / np.timedelta64(1, "h"):g} h'
         raise ValueError(
             f'expected each {dim} once, {dim} holds the same value twice, '
-            f'{values[repeated[0]]}, in {source}; drop the repetition'
+            f'{value}, in {source}; drop the repetition'
         )
 
 

@@ -30,6 +30,7 @@ import zarr
 from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
 from weather.data.blocks import stored_chunk, time_blocks
+from weather.data.store import refused
 from weather.outputs import CLIMATOLOGY
 from weather.variables import VARIABLES
 
@@ -135,12 +136,13 @@ def moving_variables(dataset: xr.Dataset) -> list[str]:
 def summary(dataset: xr.Dataset) -> str:
     """Says which variables have a climatology, and why others have none."""
     moving = moving_variables(dataset)
-    others = [
-        f'{name} ({"other dims" if "time" in field.dims else "no time axis"})'
+    others = refused(dataset) | {
+        str(name): 'other dims' if 'time' in field.dims else 'no time axis'
         for name, field in dataset.data_vars.items()
         if name not in moving
-    ]
-    return f'variables: {", ".join(moving)}; left out: {", ".join(others) or "none"}'
+    }
+    left_out = ', '.join(f'{name} ({why})' for name, why in others.items()) or 'none'
+    return f'variables: {", ".join(moving)}; left out: {left_out}'
 
 
 class _Plan(NamedTuple):
@@ -170,8 +172,7 @@ class _Plan(NamedTuple):
         if not set(moving_variables(dataset)) & set(VARIABLES):
             raise ValueError(
                 'expected variables that the project knows, with a time axis, found '
-                f'{", ".join(map(str, dataset.data_vars)) or "none"}; rename them: '
-                f'known are {", ".join(VARIABLES)}'
+                f'{summary(dataset)}; rename them: known are {", ".join(VARIABLES)}'
             )
         every = pd.DatetimeIndex(dataset.time.values)
         chosen = every.slice_indexer(start, end)
@@ -360,11 +361,10 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
     arrays = {}
     for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
+        days = np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
+        sizes = dict(zip(dims, shape, strict=True))
         # By hours, since one is written after the other.
-        sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
-        sizes['dayofyear'] = int(
-            np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
-        )
+        sizes |= {'hour': 1, 'dayofyear': int(days)}
         if 'level' in sizes:
             # Levels written together are one chunk: no chunk is written twice.
             levels = _groups(plan, plan.dataset[name], max_bytes)[1][0]

@@ -85,7 +85,9 @@ def _by_start(forecasts: xr.Dataset, name: str) -> xr.Dataset:
         **{dim: forecasts[dim].variable for dim in forecasts.indexes},
         'time': ('time', starts[complete].values, attributes),
     }
-    return xr.Dataset(variables, coordinates, forecasts.attrs)
+    by_start = xr.Dataset(variables, coordinates, forecasts.attrs)
+    by_start.encoding = forecasts.encoding
+    return by_start
 
 
 class _ByStart(BackendArray):

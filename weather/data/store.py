@@ -13,6 +13,7 @@ until values are asked for.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,6 +29,8 @@ from weather.data.parts import Part, open_parts
 from weather.data.stored_field import DIMS, LazyField, StoredField
 from weather.data.times import check_increasing, check_times, common_timestep
 from weather.variables import VARIABLES, as_level
+
+_LOGGER = logging.getLogger(__name__)
 
 _COORDINATE_ATTRIBUTES = {
     'time': {'standard_name': 'time'},
@@ -132,6 +135,8 @@ def open_atmosphere(
     part = open_parts(path, storage_options, wanted)
     source = part.address
     if levels is None:
+        for name in part.refused.keys() & VARIABLES:
+            raise ValueError(part.refused[name])
         levels = _known_levels(part, exclude=statics)
     chosen = {name: tuple(map(as_level, of_name)) for name, of_name in levels.items()}
     axes = order_axes(part.coordinates, source).with_levels(chosen, source)
@@ -167,11 +172,12 @@ def open_dataset(
     Returns:
       Every variable that holds numbers, float32, dims among `DIMS` in that order; known
       variables in SI units, unknown ones as they are. `preferred_chunks` stand in the
-      encoding. A member axis of one is kept for forecasts alone.
+      encoding. A member axis of one is kept for forecasts alone. What is no field, or
+      in units that do not convert, is left out with a warning; `refused` says why.
 
     Raises:
       ValueError: unreadable, nothing that is a field, an axis without its coordinate,
-        units that do not convert. `StoreNotFoundError` where nothing is there.
+        no variable in units that convert. `StoreNotFoundError` where nothing is there.
     """
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
@@ -188,11 +194,25 @@ def open_dataset(
         )
     one_member = what != 'forecast' and axes.sizes.get('member') == 1
     dims = [dim for dim in DIMS if not (dim == 'member' and one_member)]
-    fields = {name: _field(part, name, axes, dims) for name in part.variables}
+    fields, reasons = {}, dict(part.refused)
+    for name in part.variables:
+        try:
+            fields[name] = _field(part, name, axes, dims)
+        except ValueError as error:
+            reasons[name] = str(error)
+    if not fields:
+        raise ValueError('; '.join(reasons.values()))
+    for name, reason in reasons.items():
+        _LOGGER.warning('%s of %s is left out: %s', name, part.address, reason)
     dataset = _dataset(part, fields, axes)
-    dataset.encoding['source'] = part.address
+    dataset.encoding |= {'source': part.address, 'refused': reasons}
     dataset.set_close(part.close)
     return dataset
+
+
+def refused(dataset: xarray.Dataset) -> dict[str, str]:
+    """Why, by name, `open_dataset` left a variable out."""
+    return dict(dataset.encoding.get('refused', {}))
 
 
 def timestep(dataset: xarray.Dataset) -> np.timedelta64:

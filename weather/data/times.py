@@ -32,6 +32,8 @@ def decode_times(
             f'expected times in the standard calendar, found the calendar {calendar!r} '
             f'in {source}; convert it with xarray.Dataset.convert_calendar'
         )
+    if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'isoformat'):
+        stored = np.array([time.isoformat() for time in stored.flat], 'datetime64[us]')
     times = _decode('time', stored, attributes, source)
     if times.dtype.kind != 'M':
         found = {k: attributes[k] for k in ('units', 'calendar') if k in attributes}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from weather.evaluation.averages import Averages, average_scores
 from weather.evaluation.regions import WEIGHTING, RegionalMean, regions_on
 from weather.outputs import TIES
 from weather.variables import wind_pairs
+
+_LOGGER = logging.getLogger(__name__)
 
 # For callers that score and write.
 COLUMNS, NO_LEVEL = score_file.COLUMNS, score_file.NO_LEVEL
@@ -69,7 +72,8 @@ def evaluate(
       beside its components with its RMSE alone. A start with a NaN inside a region is
       left out there; a score is NaN where that is every start, or where it is not
       defined. Attributes say which sources, starts, grid and weights are behind the
-      numbers, and `not_scored`, as JSON, what was left out and why.
+      numbers, and, as JSON, `not_scored` what was left out and why, `suspect` what
+      seems to be in other units than the truth.
 
     Raises:
       ValueError: sources that do not fit together; the message says where.
@@ -91,6 +95,9 @@ def evaluate(
     points = plan.truth.latitude.values, plan.truth.longitude.values
     mean = RegionalMean(*points, regions_on(*points, regions))
     averages = average_scores(plan, mean, cache_bytes)
+    suspect = {name: of.suspect for name, of in averages.items() if of.suspect}
+    for name, reason in suspect.items():
+        _LOGGER.warning('%s: %s', name, reason)
     return _assemble(plan, averages, mean.names).assign_attrs(
         {key: address for key, address in addresses.items() if address is not None},
         **{
@@ -101,6 +108,7 @@ def evaluate(
         **plan.describe(),
         weighting=WEIGHTING,
         not_scored=json.dumps(_not_scored(plan, averages, mean.names)),
+        suspect=json.dumps(suspect),
     )
 
 
@@ -128,19 +136,21 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
         values='value',
         sort=False,
     )
-    # As text among the attributes, since netCDF knows no other nesting.
-    not_scored = json.loads(scores.attrs.get('not_scored', '{}'))
     lines = [
         f'{key}: {value}'
         for key, value in scores.attrs.items()
-        if key not in ('starts', 'not_scored')
+        if key not in ('starts', 'not_scored', 'suspect')
     ]
     lines += [
         f'RMSE, {region}, by lead time in hours:',
         rows.to_string(float_format=lambda value: f'{value:.4g}'),
     ]
-    if not_scored:
-        lines += ['not scored:', *(f'  {line}' for line in shared.describe(not_scored))]
+    # As text among the attributes, since netCDF knows no other nesting.
+    for title in ('not_scored', 'suspect'):
+        reasons = json.loads(scores.attrs.get(title, '{}'))
+        if reasons:
+            described = (f'  {line}' for line in shared.describe(reasons))
+            lines += [f'{title.replace("_", " ")}:', *described]
     return '\n'.join(lines)
 
 

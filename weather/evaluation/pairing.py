@@ -13,6 +13,7 @@ import xarray as xr
 
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
+from weather.data.store import refused
 from weather.evaluation import normals, readers, shared
 from weather.evaluation.regions import Region, extent
 
@@ -135,7 +136,8 @@ class Pairing:
     def climatology_lacks(self, name: str) -> str | None:
         """Why a climatology serves a variable not, if so."""
         if self.climatology is None or name not in self.climatology:
-            return 'not in the climatology'
+            reasons = {} if self.climatology is None else refused(self.climatology)
+            return reasons.get(name, 'not in the climatology')
         variable = self.climatology[name]
         if 'dayofyear' not in variable.dims:
             return 'no axis dayofyear in the climatology'

@@ -6,6 +6,7 @@ the forecasts (digest of their config, checkpoint, starts) and to the bytes of t
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -109,7 +110,8 @@ def check_output(output: Output) -> None:
     """
     output.check()
     # An orphan of ours says nothing of the new table; anything else stays.
-    Output(sidecar(output.path), SCORES, overwrite=True).check()
+    beside = sidecar(output.path)
+    dataclasses.replace(output, path=beside, overwrite=True).check()
 
 
 def read_scores(path: str | os.PathLike) -> pd.DataFrame:
@@ -180,6 +182,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
         'grid': attributes['grid'],
         'weighting': attributes['weighting'],
         'not_scored': json.loads(attributes['not_scored']),
+        'suspect': json.loads(attributes.get('suspect', '{}')),
         'created': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'code_version': provenance.code_version(),
         'git_commit': provenance.git_commit(),

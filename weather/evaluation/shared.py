@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from learning.spelling import did_you_mean
+from weather.data.store import refused
 from weather.evaluation import readers
 from weather.variables import VARIABLES, as_level
 
@@ -40,7 +41,9 @@ def select(
       ValueError: nothing in common, or something asked for that cannot be scored.
     """
     shared, reasons = {}, {}
-    for name in sorted({*map(str, forecasts), *map(str, truth)}, key=_rank):
+    names = {*map(str, forecasts), *map(str, truth)}
+    names |= refused(forecasts).keys() | refused(truth).keys()
+    for name in sorted(names, key=_rank):
         of_name, reason = _compare(name, forecasts, truth)
         if of_name:
             shared[name] = of_name
@@ -90,7 +93,9 @@ def _compare(
         ('forecast', forecasts, truth),
         ('truth', truth, forecasts),
     ):
-        if name not in other:
+        if name in refused(other):
+            return (), refused(other)[name]
+        if name not in other and name not in refused(one):
             near = did_you_mean(name, set(map(str, other)) - set(map(str, one)))
             return (), f'only in the {what}{near}'
     forecast, observed = forecasts[name], truth[name]

@@ -204,12 +204,15 @@ def _span(times: np.ndarray) -> str:
 
 
 def _not_scored(scored: ties.Scores | None) -> list[str]:
-    """A notice of what the forecasts hold and no score speaks of."""
+    """Notices of what no score speaks of, and of scores in what seem other units."""
     if scored is None:
         return ['There are no scores: scripts/evaluate.py makes them where a truth is.']
-    left_out = (scored.provenance or {}).get('not_scored', {})
-    reasons = [f'{name} ({reason})' for name, reason in left_out.items()]
-    return [f'Not scored: {", ".join(reasons)}.'] if reasons else []
+    notices = []
+    for key, title in (('not_scored', 'Not scored'), ('suspect', 'Suspect')):
+        found = (scored.provenance or {}).get(key, {})
+        reasons = [f'{name} ({reason})' for name, reason in found.items()]
+        notices += [f'{title}: {", ".join(reasons)}.'] if reasons else []
+    return notices
 
 
 def _memory(contents: Contents) -> list[str]:

@@ -52,9 +52,10 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
         dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
     # The libraries below raise whatever they like on damaged bytes.
     except Exception as error:
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise ValueError(
-            f'expected a netCDF file at {source}, cannot read it: '
-            f'{type(error).__name__}: {error}; copy it again from its source'
+            f'expected a netCDF file at {source}, cannot read it: {reason[:200]}; it '
+            'is none, or damaged: copy it again from its source, or move it elsewhere'
         ) from error
     return NetcdfStore(dataset, source)
 
