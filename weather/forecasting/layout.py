@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Self
 
@@ -213,12 +214,17 @@ class ForecastLayout:
         hours = self.lead_times[lead] / np.timedelta64(1, 'h')
         return f'the forecast from {init_time} at {hours:g} h'
 
+    @functools.cached_property
+    def _history(self) -> str:
+        # One time for all files of one command: xarray joins what says the same.
+        now = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
+        return f'{now} written by weather.forecasting.export'
+
     def attributes(self) -> dict[str, str | int]:
         """Global attributes: conventions, grid and provenance."""
-        now = datetime.datetime.now(datetime.UTC).strftime('%Y-%m-%dT%H:%M:%SZ')
         return {
             **_GLOBAL_ATTRIBUTES,
-            'history': f'{now} written by weather.forecasting.export',
+            'history': self._history,
             'grid_kind': self.grid.kind,
             'grid_num_lat': self.grid.num_lat,
             'grid_num_lon': self.grid.num_lon,
