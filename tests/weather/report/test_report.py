@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html.parser
+import json
 import pathlib
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from learning.files import OutputError, read_mark
+from learning.files import OutputError, read_mark, sidecar
 from sphere_ops.grid import LatLonGrid
 from tests.weather import tiny
 from weather.evaluation import evaluate, score_file
@@ -351,3 +352,15 @@ def test_run_without_truth_or_forecasts_says_what_to_do(tmp_path):
         report.write_report(tmp_path, truth='truth.zarr')
     with pytest.raises(FileNotFoundError, match='run scripts/evaluate.py first'):
         report.write_report(tmp_path, truth='truth.zarr', table='mine.csv')
+
+
+@pytest.mark.usefixtures('undrawn')
+def test_what_was_not_scored_or_is_suspect_is_said(run):
+    beside = sidecar(run / 'scores.csv')
+    record = json.loads(beside.read_text())
+    record['not_scored'] = {'temperature@50': 'only in the truth'}
+    record['suspect'] = {'temperature': 'mean 7 in the forecast, 280 in the truth'}
+    beside.write_text(json.dumps(record))
+    text = report.write_report(run, overwrite=True).read_text()
+    assert 'Not scored: temperature@50 (only in the truth).' in text
+    assert 'Suspect: temperature (mean 7 in the forecast, 280 in the truth).' in text
