@@ -11,7 +11,6 @@ CORE = [
     'cachetools>=5.5',
     'cf-units>=3.3',
     'dinosaur-dycore>=1.2.1,<2',
-    'filelock>=3.16',
     'flax>=0.12,<0.13',
     'gcsfs>=2025.3',
     'jax>=0.10,<0.13',

@@ -43,6 +43,7 @@ class Case:
     @property
     def max_degree(self) -> int:
         """Largest degree, inclusive, that quadrature on the grid is exact for."""
+        # Coefficients are integrals of products of two harmonics: of twice the degree.
         return min(self.num_lat - 1, self.num_lon - 1) // 2
 
     @property

@@ -3,9 +3,10 @@
     python -m benchmarks.demo --seeds=0,1,2,3 --folder=PATH [--output=JSON] [--write]
 
 Each seed is a planet of its own (its noise), initial parameters and order of batches of
-its own, trained and scored as `make demo` does. The planet is chaotic, so that the same
-seed is another atmosphere on another processor: one run says little, the range says
-what to expect. What a folder holds already is not made again.
+its own, trained and scored as `make demo` does, but for the climatology. The planet is
+chaotic, so that the same seed is another atmosphere on another processor: one run says
+little, the range says what to expect. Durations are those of an empty folder: a planet
+and a training that are there already are not made again.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ def run_demo(folder: pathlib.Path, seed: int) -> dict[str, float]:
             f'--forecast={forecasts}',
             f'--truth={planet}',
             f'--output={folder / "scores.csv"}',
+            # What the table shows: all channels would take longer.
             '--channels=headline',
             '--overwrite',
         ],
     }
     seconds = {}
+    # Each a process, as in `make demo`: starting is a part of what it takes.
     for script, arguments in stages.items():
         began = time.perf_counter()
         command = [sys.executable, f'scripts/{script}.py', *map(str, arguments)]

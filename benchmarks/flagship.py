@@ -105,6 +105,7 @@ def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
 
     def run() -> Any:
         nonlocal state
+        # The program takes the state's place: it goes on from its own result.
         state, metrics = jax.block_until_ready(program(state, model, batch))
         return metrics
 
@@ -127,6 +128,7 @@ def prepare_step(setup: Experiment) -> Prepared:
 
     def run() -> None:
         nonlocal state
+        # As in an update, the old state is gone.
         state = program(variables, model, state, phases).block_until_ready()
 
     run()

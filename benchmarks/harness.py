@@ -39,7 +39,7 @@ from benchmarks.timing import Clock
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIMEOUT_S = 900.0
-GRACE_S = 5.0
+GRACE_S = 5.0  # For a worker to end by itself.
 LARGE_PAGES = 'glibc.malloc.hugetlb=1'
 INSTALL = "pip install -e '.[benchmarks]'"
 
@@ -106,6 +106,7 @@ class Worker:
             env=environment(),
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        # A thread reads, because a read from a pipe cannot be given up after a while.
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:
@@ -165,13 +166,14 @@ class Worker:
         try:
             line = self._lines.get(timeout=self.timeout_s)
         except queue.Empty:
+            # A late answer would be taken for that to the next question.
             self._kill()
             raise WorkerError(
                 self.name,
                 f'no answer within {self.timeout_s:g} s to {request}; the worker was '
                 'ended',
             ) from None
-        if line is None:
+        if line is None:  # The end of its output.
             raise self._death(request)
         return self._checked(json.loads(line), request)
 
@@ -192,6 +194,7 @@ class Worker:
         return answer
 
     def _death(self, request: dict[str, Any]) -> WorkerError:
+        # It has closed its output and may still be dying: the status comes after that.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_S)
         return WorkerError(
@@ -238,7 +241,7 @@ def start_workers(
         yield team
     except BaseException:
         for worker in team.workers.values():
-            worker._kill()
+            worker._kill()  # One that computes would not hear a request to end.
         raise
     finally:
         for worker in team.workers.values():

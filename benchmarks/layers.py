@@ -83,7 +83,7 @@ def _on_coefficients(
         {'params': params, **rest},
         coefficients,
         *_arguments(module, transform),
-        mutable=list(rest),
+        mutable=list(rest),  # Norms take notes, as in training.
     )
     return outputs
 

@@ -80,6 +80,7 @@ def commit() -> str:
     """Hash of the checkout, `+` where files differ from it; unknown without git."""
     try:
         name = _git('rev-parse', '--short', 'HEAD')
+        # Only code: figures and tables are what is being changed.
         changed = _git('status', '--porcelain', '--', '*.py')
     except (OSError, subprocess.CalledProcessError):
         return 'unknown'

@@ -143,6 +143,7 @@ def measure_flagship(case: Mapping[str, Any], *, rounds: int) -> dict[str, Any]:
         seconds = [
             worker.time(KEY, operation, calls=1, warm_ups=0) for _ in range(rounds)
         ]
+        # At the end: the peak of all that it did.
         memory = worker.prepare('memory', {'measure': 'memory'})
         summary = Sample(tuple(seconds)).summary()
         return {'seconds': summary, **facts, **memory, 'versions': worker.versions}
@@ -178,7 +179,7 @@ def run(todo: Mapping[str, Job], speed: machine.Speedometer) -> dict[str, Any]:
     versions: dict[str, str] = {}
     for name, job in todo.items():
         print(f'{name} ...', file=sys.stderr, flush=True)
-        speed.measure()
+        speed.measure()  # Whether the machine itself has slowed down meanwhile.
         try:
             measurements[name] = job()
             versions |= measurements[name].pop('versions')
@@ -197,6 +198,7 @@ def run(todo: Mapping[str, Job], speed: machine.Speedometer) -> dict[str, Any]:
 def reason(error: WorkerError) -> str:
     """The last line of an error, and what it means where a process was killed."""
     last = str(error).strip().splitlines()[-1]
+    # What the kernel does to the largest process where memory runs out.
     killed = 'exit status -9' in last
     return last + killed * ' (killed: there was probably not enough memory)'
 

@@ -10,6 +10,8 @@ from benchmarks.results import Target, provenance, table
 OURS, OFFICIAL = 'benchmarks.layers', 'official_layers'
 KINDS = ('convolution', 'block')
 UPDATE = 'update '
+# What is to be reached; that rollouts of three times the steps need little more memory
+# is what computing them anew is for.
 LEAST_BLOCK_RATIO = 8.0
 MOST_FORECAST_S = 60.0
 MOST_MEMORY_GIB = 20.0
@@ -42,6 +44,7 @@ def sections(result: Mapping[str, Any]) -> dict[str, str]:
     ]
     precision = [_precision(measured), _scores(measured)]
     found = {'precision': precision} if any(precision) else {}
+    # A section in any case, where failures can be said.
     if any(model) or not found:
         found = {'model': [_targets(measured), *model], **found}
     begin = [
@@ -100,6 +103,7 @@ def _layer_row(measured: Mapping[str, Any], label: str) -> list[str]:
 
 
 def _milliseconds(seconds: Mapping[str, float]) -> str:
+    # Three figures at most: the spread makes no more of them meaningful.
     digits = 1 if seconds['median'] < 0.1 else 0
     return f'{1e3 * seconds["median"]:.{digits}f} ({100 * seconds["spread"]:.0f} %)'
 

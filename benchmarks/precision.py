@@ -70,6 +70,7 @@ def prepare_random(setup: Experiment) -> Prepared:
         p: _Runner(compiled[p].program, variables, model, start)
         for p, model in models.items()
     }
+    # In the order of PRECISIONS.
     exact, rounded = (runners[p].forecast() for p in PRECISIONS)
     facts = {
         'compilation_s': {p: c.seconds for p, c in compiled.items()},
@@ -97,6 +98,7 @@ class _Runner:
         self, program: Any, variables: Weights, model: Forecaster, start: jax.Array
     ):
         self._program, self._constants = program, (variables, model)
+        # A copy: the program takes the place of what it is given.
         self._start, self._state = start, jnp.copy(start)
 
     def step(self, phases: np.ndarray | None = None) -> None:
@@ -111,6 +113,7 @@ class _Runner:
         for lead, phases in enumerate(clocks(max(LEADS)), start=1):
             self.step(phases[None])
             if lead in LEADS:
+                # Copied too, before the next step overwrites it.
                 states[lead] = np.array(self._state)
         return states
 
@@ -157,6 +160,7 @@ def lively_variables(model: Forecaster, state: jax.Array) -> Weights:
     forcing = Forcing(clocks(1))
     _, updated = step(model, {'params': params, 'batch_stats': past}, state, forcing)
     memory = SpectralBatchNorm.momentum
+    # Undoes the running mean: what the norms saw of this one batch.
     moments = jax.tree.map(
         lambda new, old: (new - memory * old) / (1 - memory), updated, past
     )
@@ -177,6 +181,7 @@ def disturb(params: Any) -> Any:
     keys = jax.random.split(jax.random.key(1), len(leaves))
 
     def noise(key: jax.Array, leaf: jax.Array) -> jax.Array:
+        # Sums over `fan_in` inputs then vary as much whatever their number.
         fan_in = leaf.shape[-2] if leaf.ndim > 1 else 1
         return PERTURBATION * jax.random.normal(key, leaf.shape) / np.sqrt(fan_in)
 
@@ -251,7 +256,7 @@ def _forecasts(
     """States `[start, lead, lat, lon, channel]`, SI units."""
     setup = with_precision(trained.setup, precision)
     old = trained.model
-    model = Forecaster.create(setup, old.normalizer, old.statics)
+    model = Forecaster.create(setup, old.normalizer, old.statics, old.input_normalizer)
     run = dataclasses.replace(trained, setup=setup, model=model)
     shape = (len(layout.init_times), len(LEADS), *layout.grid.shape)
     states = np.empty((*shape, len(layout.channels)), np.float32)

@@ -72,6 +72,7 @@ def require_memory(program: Any) -> None:
     Raises:
       MemoryError: says how much is needed and how much there is.
     """
+    # The arguments are in memory already.
     needed = _beside_arguments(program.memory_analysis()) / GIB
     available = available_gib()
     if available is not None and needed > available:
@@ -83,6 +84,7 @@ def require_memory(program: Any) -> None:
 
 
 def _beside_arguments(sizes: Any) -> int:
+    # Results that take the place of donated arguments need none of their own.
     results = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
     return sizes.temp_size_in_bytes + results
 

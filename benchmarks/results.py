@@ -64,6 +64,7 @@ def replace_section(name: str, text: str, *, path: pathlib.Path = PATH) -> None:
     """
     begin, end = f'<!-- {name}: begin -->', f'<!-- {name}: end -->'
     old = path.read_text()
+    # Anything else would cut out text that belongs to somebody else.
     if not old.count(begin) == old.count(end) == 1 or old.find(end) < old.find(begin):
         raise ValueError(
             f'expected {begin} and then {end} in {path}, once each, got '

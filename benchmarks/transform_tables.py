@@ -68,6 +68,7 @@ def targets(result: Mapping[str, Any]) -> list[results.Target]:
 
 
 def _speed_targets(result: Mapping[str, Any]) -> Iterator[results.Target]:
+    # Without a bound: for information.
     bounds: dict[str, dict[int, float | None]] = {
         'torch_harmonics': {64: 1.0, 128: 1.5, 256: 1.5},
         'ducc0': {64: 4.0, 128: 4.0, 256: 4.0},
@@ -150,7 +151,7 @@ def _own_table(result: Mapping[str, Any]) -> str:
 def _own_rows(result: Mapping[str, Any], sgemm: float) -> Iterator[list[str]]:
     for found in result['cases']:
         for label, own in found['libraries'].items():
-            if not label.startswith(SELF):
+            if not label.startswith(SELF):  # With or without complex scalars.
                 continue
             pair, facts = (own['forward'], own['inverse']), own['facts']
             yield [
@@ -170,6 +171,7 @@ def _round_trip_table(result: Mapping[str, Any]) -> str:
     """The worst over the numbers of channels."""
     worst: dict[tuple[str, str], dict[str, float]] = {}
     for found in result['cases']:
+        # Nothing where it failed.
         own = found['libraries'].get(SELF, {'facts': {'round_trip': {}}})
         for spin, errors in own['facts']['round_trip'].items():
             entry = worst.setdefault((Case.from_json(found['case']).size, spin), {})

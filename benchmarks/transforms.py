@@ -105,6 +105,7 @@ class Run:
             self._admit(entrant, entrants, facts)
         samples = self._time(case, entrants)
         for entrant in entrants.values():
+            # A variant's case is that of its library, released with it.
             if entrant.worker.alive and not entrant.suffix:
                 entrant.worker.release(str(entrant.case))
         libraries = {
@@ -119,6 +120,7 @@ class Run:
         for name, worker in workers.items():
             if worker.alive and supports(name, case):
                 yield Entrant(worker, case)
+        # Like for like: as many real numbers as that library's complex scalars have.
         official = workers.get('official')
         if official and official.alive and supports('official', case):
             yield Entrant(
@@ -156,6 +158,7 @@ class Run:
                 for label, entrant in entrants.items()
                 if entrant.worker.name != error.worker
             }
+            # All of it anew: ratios are of rounds that all have gone through.
             return self._time(case, others) if len(others) < len(entrants) else {}
         samples = {
             label: {operation: seconds[label, operation] for operation in OPERATIONS}
@@ -184,6 +187,7 @@ def _figures(case: Case, samples: dict[str, timing.Sample]) -> dict[str, Any]:
 
 
 def _calls(name: str) -> int:
+    # Forward and inverse are two transforms.
     return 2 if name == 'both' else 1
 
 

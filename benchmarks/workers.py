@@ -62,7 +62,7 @@ class Session:
 
     def _release(self, request: dict[str, Any]) -> dict[str, Any]:
         self._prepared.pop(request['key'], None)
-        gc.collect()
+        gc.collect()  # Now, and not in a turn that is timed.
         return {}
 
 
@@ -94,7 +94,7 @@ def load_peer(name: str) -> ModuleType:
 def missing_module(error: ModuleNotFoundError) -> dict[str, Any]:
     """Whether a library is not installed, or a name of this repository is wrong."""
     package = (error.name or '').split('.')[0]
-    if package in ('benchmarks', 'configs', 'sphere_ops', 'weather'):
+    if package in ('benchmarks', 'configs', 'learning', 'sphere_ops', 'weather'):
         return {'error': str(error)}
     return {'not_installed': error.name}
 
@@ -129,6 +129,7 @@ def main() -> None:
         '--path', action='append', default=[], help='folder to import from first'
     )
     arguments = parser.parse_args()
+    # In front: a checkout goes before what is installed under the same name.
     sys.path[:0] = arguments.path
     serve(arguments.name)
 

@@ -67,6 +67,8 @@ class Checkpoints:
         self._keep_best = keep_best
         self._damaged: set[int] = set()
         self._orbax: ocp.AsyncCheckpointer | None = None
+        # One thread: checkpoints become whole, and old ones go, in the order of
+        # updates.
         self._pool = concurrent.futures.ThreadPoolExecutor(1, 'checkpoint')
         self._pending: concurrent.futures.Future[None] | None = None
 
@@ -100,6 +102,7 @@ class Checkpoints:
         folder = self._folder(update)
         if checksums.exist(folder):
             return checksums.verify(folder)
+        # The first version's are a run's oldest: a later one has lost them.
         if any(checksums.exist(self._folder(n)) for n in self.updates if n < update):
             return [f'{checksums.NAME} is missing']
         return _unreadable(folder)
@@ -212,12 +215,14 @@ class Checkpoints:
         try:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-            if self._orbax is None:
+            if self._orbax is None:  # Who only reads starts no threads of it.
                 handler = ocp.CompositeCheckpointHandler()
                 self._orbax = ocp.AsyncCheckpointer(handler)
             arguments = {n: ocp.args.StandardSave(tree) for n, tree in items.items()}
             arguments[_METADATA] = ocp.args.JsonSave(dict(metadata))
             args = ocp.args.Composite(**arguments)
+            # In a hidden folder of its own: Orbax has temporary names too, beside its
+            # target.
             self._orbax.save(staging / str(update), args=args)
         # Whatever Orbax and the libraries below it make of a disk that is full.
         except Exception as error:
@@ -345,5 +350,6 @@ def _read_arrays(folder: pathlib.Path) -> Any:
     """Reads an item without knowing its shapes."""
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
         tree = handler.metadata(folder).tree
+        # As NumPy's: the devices of the training need not be here.
         kinds = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
         return handler.restore(folder, args=ocp.args.PyTreeRestore(restore_args=kinds))

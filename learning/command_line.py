@@ -84,6 +84,7 @@ def _fail(error: BaseException) -> int:
     # The text of a KeyError is the representation of its message, quotes and all.
     if isinstance(message, KeyError) and message.args:
         message = message.args[0]
+    # One line: messages of libraries may go over many.
     text = ' '.join(str(message).split()) or type(error).__name__
     if not isinstance(error, _EXPECTED):
         text = f'{type(error).__name__}: {text} (--traceback shows where)'

@@ -48,6 +48,7 @@ class ConfigFlag:
         return found
 
 
+# Which flags are configs: `declare` reads the command line before absl does.
 _NAMES: list[str] = []
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
+import itertools
 import json
 import os
 import pathlib
@@ -25,13 +27,16 @@ Path = str | os.PathLike[str]
 # netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
 # it, has a JSON file beside it (`sidecar`).
 MARK = 'spherecast_kind'
-_ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup')
+_ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup', '.zarray')
 _META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
 # Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
+# Hosts share folders, and a process number means something on its own host alone.
 _HOST = re.sub(r'\W', '_', platform.node()) or 'host'
 _HIDDEN = re.compile(
     rf'\.(?P<name>.+)\.{_HOST}-(?P<process>\d+)\.(?P<what>tmp|old)', re.DOTALL
 )
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutputError(FileExistsError):
@@ -55,6 +60,8 @@ class Kind:
     def wrote(self, path: pathlib.Path) -> bool:
         """Whether what stands at `path` is of this kind, and this project's."""
         mark = read_mark(path)
+        # A mark is believed, however much the thing resembles an old one of another
+        # kind.
         return mark == self.name if mark else self.is_legacy(path)
 
 
@@ -82,6 +89,8 @@ class Output:
         """
         path = local(self.path)
         _check_sources(path, self.sources)
+        # First: what a process died in the middle of replacing is then back in its
+        # place.
         clear_leftovers(path.parent)
         if not path.exists() or _is_empty_folder(path):
             _check_parents(path)
@@ -90,6 +99,11 @@ class Output:
             raise OutputError(
                 f'expected nothing, or {self.kind.words} of this project, at {path}; '
                 f'found {_describe(path)}, which stays as it is: choose another path'
+            )
+        if path.is_dir() and (foreign := _foreign(path)):
+            raise OutputError(
+                f'{path} holds {foreign.name}, which is no part of {self.kind.words} '
+                'and would be lost: move it elsewhere, or choose another path'
             )
         if not self.overwrite:
             raise OutputError(
@@ -124,6 +138,8 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
+    # Of a killed process that had this one's number: in containers, every process may.
+    remove(temporary)
     try:
         yield temporary
         put_in_place(temporary, target)
@@ -147,7 +163,7 @@ def is_full(error: OSError | RuntimeError, path: Path, room: float = 2**20) -> b
     folder = next(parent for parent in local(path).parents if parent.exists())
     says_nothing = isinstance(error, RuntimeError) or (number or 0) < 0
     is_short = says_nothing and shutil.disk_usage(folder).free < room
-    return is_short or number in (errno.ENOSPC, errno.EDQUOT)
+    return is_short or number in _FULL
 
 
 def temporary_name(path: Path) -> pathlib.Path:
@@ -164,6 +180,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
     # No system call swaps folders everywhere: the old one steps aside for a moment, and
     # `clear_leftovers` puts it back where a process died in that moment.
     aside = _hidden(path, 'old')
+    remove(aside)
     os.rename(path, aside)
     try:
         os.rename(temporary, path)
@@ -176,6 +193,7 @@ def put_in_place(temporary: Path, path: Path) -> None:
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
     path = pathlib.Path(path)
+    # Of a link the link goes, never what it points to.
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -237,7 +255,9 @@ def _mark(path: pathlib.Path) -> object:
         return json.loads(path.read_text('utf-8')).get(MARK)
     if path.suffix == '.nc':
         return netcdf_attributes(path).get(MARK)
-    match = _META.search(path.read_bytes()[:4096].decode('utf-8', 'replace'))
+    # The head of a page: what follows may be large, of a foreign file above all.
+    with path.open('rb') as file:
+        match = _META.search(file.read(4096).decode('utf-8', 'replace'))
     return match[1] if match else None
 
 
@@ -268,10 +288,7 @@ def netcdf_attributes(path: pathlib.Path) -> dict[str, object]:
 
 
 def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
-    for source in sources:
-        if '://' in os.fspath(source):
-            continue
-        resolved = pathlib.Path(source).expanduser().resolve()
+    for resolved in itertools.chain.from_iterable(map(_local_sources, sources)):
         if path == resolved:
             raise OutputError(f'{path} is what is read: choose another path to write')
         if path in resolved.parents:
@@ -279,11 +296,32 @@ def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
                 f'{path} holds {resolved}, which is read: choose a path of its own for '
                 'what is written'
             )
-        if resolved in path.parents and is_zarr(resolved):
+        # A file beside those of a folder that is read would be one of them. Any other
+        # folder may be shared: a run directory has all of a run side by side.
+        joins = path.parent == resolved and path.suffix == '.nc'
+        if joins or (resolved in path.parents and is_zarr(resolved)):
             raise OutputError(
-                f'{path} lies inside of the store {resolved}, which is read: choose a '
-                'path outside of it'
+                f'{path} lies inside of the {"folder" if joins else "store"} '
+                f'{resolved}, which is read: choose a path outside of it'
             )
+
+
+def _local_sources(source: Path) -> list[pathlib.Path]:
+    """Where on this machine a source lies: several places for a glob pattern."""
+    text = os.path.expanduser(os.fspath(source).removeprefix('file://'))
+    if '://' in text:
+        return []
+    found = glob.glob(text) if glob.has_magic(text) else []
+    return [pathlib.Path(place).resolve() for place in found or [text]]
+
+
+def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
+    """Something in a store that Zarr did not put there, if there is."""
+    for entry in folder.iterdir():
+        is_metadata = entry.name.startswith('.') or entry.name in _ZARR_METADATA
+        if not (is_zarr(entry) if entry.is_dir() else is_metadata):
+            return entry
+    return None
 
 
 def is_zarr(path: pathlib.Path) -> bool:
@@ -340,6 +378,6 @@ def _is_alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # Another user's, and alive.
         pass
     return True

@@ -73,6 +73,7 @@ class Progress:
           FloatingPointError: the loss is not finite, or far above its best.
         """
         loss, gradient = float(result.loss), float(result.gradient_norm)
+        # Text: checkpoints keep this as JSON, whose keys are text.
         stage = str(len(result.parts))
         best = self.best.get(stage, math.inf)
         if math.isfinite(loss) and math.isfinite(gradient):
@@ -123,6 +124,7 @@ def fit(
     first, last = int(state.update), settings.num_updates
     batches = task.batches(first, last)
     with (
+        # An exception has to end the threads that read ahead as well.
         contextlib.closing(batches),
         LossLog(table, tensorboard, first_update=first, num_updates=last) as log,
         signals.postponed() as asked,
@@ -131,9 +133,10 @@ def fit(
         for update, batch in enumerate(batches, start=first + 1):
             state, result = task.update(state, batch)
             loop.after(update, state, result)
+            # The last update is saved in any case, and the training then at its end.
             if asked.number is not None and update < last:
                 loop.save(update, state, result)
-                saved.wait()
+                saved.wait()  # On the disk before the message says so.
                 raise signals.Interrupted(
                     asked.number,
                     f'stopped by {asked.name} after update {update} of {last}, which '
@@ -172,6 +175,7 @@ class _Loop:
             self._validate(update, state)
         if self._due(update, settings.checkpoint_every):
             self.save(update, state, result)
+        # Other parts are another shape, for which the update was just compiled anew.
         if len(result.parts) != self.parts_compiled:
             jax.block_until_ready(result)
             self.parts_compiled = len(result.parts)
@@ -187,6 +191,7 @@ class _Loop:
                 **self.task.metadata(update),
                 'progress': dataclasses.asdict(self.progress),
             },
+            # Of the newest validation: not every checkpoint has one of its own.
             score=self.progress.validation_loss,
         )
         self.stopwatch.start(update)
@@ -195,10 +200,12 @@ class _Loop:
         return update % every == 0 or update == self.settings.num_updates
 
     def _log(self, update: int, result: Outcome) -> None:
+        # Reading the loss waits for this update anyway: no failed one is logged.
         self.progress.judge(update, result, self.settings.max_loss_ratio)
         values = {
             'loss': float(result.loss),
             'gradient_norm': float(result.gradient_norm),
+            # The schedule counts updates done: update 1 was made at its beginning.
             'learning_rate': float(learning_rate_schedule(self.settings)(update - 1)),
             **self._named('loss', np.asarray(result.parts)),
             'updates_per_second': self.stopwatch.rate(update),

@@ -45,7 +45,7 @@ def hold(folder: pathlib.Path, *, work: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.seek(0)
+            file.seek(0)  # Opened at its end.
             raise LockedError(
                 f'another {work} is going on in {folder}: '
                 f'{file.read().strip() or "of a process that does not say which"}; '

@@ -66,6 +66,8 @@ class LossLog:
         # Not the SummaryWriter: a thread of it does the writing, and where that fails
         # (a full disk) dies with a traceback and lets the training wait for ever.
         self._events = EventsWriter(str(tensorboard / 'events'))
+        # TensorBoard forgets what it has of the step of such a start and beyond: of the
+        # updates that the interrupted run did and this one does again.
         purge = first_update + 1
         start = SessionLog(status=SessionLog.START)
         self._events.write_event(Event(step=purge, file_version='brain.Event:2'))
@@ -104,6 +106,7 @@ class LossLog:
             summary = scalar(name, value)
             event = Event(wall_time=time.time(), step=update, summary=summary)
             self._events.write_event(event)
+        # What was logged is there even where the run dies in the next update.
         self._table.flush()
         self._events.flush()
 
@@ -121,6 +124,7 @@ def _drop_from(table: pathlib.Path, first_update: int) -> None:
             rows = [
                 [row[name] for name in COLUMNS]
                 for row in csv.DictReader(file)
+                # Where a crash cut a row short it has no value.
                 if row['value'] and int(row['update']) <= first_update
             ]
     with replacing(table) as temporary:

@@ -8,23 +8,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from learning.settings import Optimization
+from learning.settings import Settings
 
 # Parameters under these names decay; biases, scales and shifts do not.
 _KERNELS = ('kernel', 'knots')
 
 
-def learning_rate_schedule(settings: Optimization) -> optax.Schedule:
+def learning_rate_schedule(settings: Settings) -> optax.Schedule:
     """Linear warm-up, then a cosine down to zero at the last update."""
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
         peak_value=settings.learning_rate,
         warmup_steps=settings.warmup_updates,
+        # A run may be shorter than its warm-up, but optax wants a cosine.
         decay_steps=max(settings.num_updates, settings.warmup_updates + 1),
     )
 
 
-def make_optimizer(settings: Optimization) -> optax.GradientTransformation:
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     """AdamW behind a clip of the global norm; only kernels decay."""
 
     def is_kernel(path: Any, _: Any) -> bool:
@@ -42,7 +43,7 @@ def make_optimizer(settings: Optimization) -> optax.GradientTransformation:
 
 
 def moving_average(
-    average: Any, weights: Any, update: jax.Array, settings: Optimization
+    average: Any, weights: Any, update: jax.Array, settings: Settings
 ) -> Any:
     """Exponential moving average, with a shorter memory over the first updates."""
     # Without the ramp the average would keep the random start for 1 / (1 - decay).

@@ -65,6 +65,7 @@ def explain(cls: Any, error: pydantic.ValidationError) -> str:
     lines, missing = dict[Place, str](), dict[str, list[str]]()
     for entry in error.errors(include_url=False):
         place = _keys(cls, entry['loc'])
+        # All that a group lacks in one sentence; a tuple's entry is one of its size.
         if entry['type'] == 'missing' and isinstance(place[-1], str):
             missing.setdefault(_dotted(place[:-1]), []).append(place[-1])
         else:
@@ -77,6 +78,7 @@ def _keys(cls: Any, place: Place) -> Place:
     """The place without the names that pydantic gives to members of a union."""
     for i, name in enumerate(place):
         kind = _kind_at(cls, place[:i])
+        # A text where no key can stand is pydantic's name of a member.
         holds_keys = is_group(kind) or dataclasses.is_dataclass(kind)
         if (
             isinstance(name, str)
@@ -97,6 +99,7 @@ def _problem(cls: Any, place: Place, entry: Any) -> str:
         )
     if what == 'value_error':
         message = str(entry['ctx']['error'])
+        # Of the config as a whole: such a message says itself where.
         return message if not place else f'{where} {message}'
     if what == 'literal_error':
         choices = typing.get_args(_kind_at(cls, place))

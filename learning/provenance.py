@@ -18,8 +18,10 @@ def git_commit() -> str:
     `'unknown'` where the package does not run from a checkout.
     """
     checkout = pathlib.Path(__file__).resolve().parents[1]
+    # No tag is to match: a commit is wanted.
     describe = ['describe', '--always', '--dirty', '--abbrev=12', '--exclude=*']
     command = ['git', '-C', str(checkout), *describe]
+    # git would go on upwards, to a repository in which a package was installed.
     if not (checkout / '.git').exists():
         return 'unknown'
     try:

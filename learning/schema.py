@@ -54,6 +54,8 @@ def _integral(value: Any) -> Any:
 Integer = Annotated[int, pydantic.BeforeValidator(_integral), pydantic.Strict()]
 Number = Annotated[float, pydantic.Strict()]
 Count = Annotated[Integer, pydantic.Field(ge=1)]
+Fraction = Annotated[Number, pydantic.Field(ge=0, lt=1)]
+# Pressure levels as keys: 500 is '500', as JSON has it.
 Key = Annotated[str, pydantic.BeforeValidator(str)]
 
 
@@ -121,7 +123,9 @@ class Config(Group):
           ConfigError: the format is newer than this code.
         """
         newest = cls.newest_format()
+        # Configs name none: they are written for the code beside them.
         version = entries.get('format', newest)
+        # Not isinstance: True is an int.
         if type(version) is not int or version < 1:
             raise ConfigError(
                 f'expected a format from 1 to {newest} in the config, got {version!r}'
@@ -150,7 +154,7 @@ class Config(Group):
         """The config with other values, by dotted key, checked again."""
         entries = self.to_dict()
         for key, value in changes.items():
-            *groups, last = key.split('.')
+            *groups, last = _parts(type(self), key)
             place = entries
             for name in groups:
                 place = place.setdefault(name, {})
@@ -170,6 +174,7 @@ class Config(Group):
             for key, value, field, role in _leaves(self)
             if role is not MACHINE and value != _default(field)
         }
+        # Sorted: a key that moved in the schema makes no other experiment.
         text = json.dumps(decisive, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -211,6 +216,7 @@ def _leaves(
     """Dotted key, JSON value, field and role of everything that is not a group."""
     as_json = group.model_dump(mode='json')
     for name, field in type(group).model_fields.items():
+        # The mark of a group is that of all that is in it.
         value, of_field = getattr(group, name), role or _role(field)
         if isinstance(value, pydantic.BaseModel):
             yield from _leaves(value, f'{prefix}{name}.', of_field)
@@ -222,6 +228,7 @@ def _default(field: FieldInfo) -> Any:
     """The default of a field as JSON; of a required one something equal to nothing."""
     if field.is_required():
         return object()
+    # Through JSON, as the values that it is compared with: there, tuples are lists.
     return json.loads(json.dumps(field.get_default(call_default_factory=True)))
 
 
@@ -236,10 +243,24 @@ def _plain(entries: Any) -> Any:
     }
 
 
+def _parts(kind: Any, key: str) -> list[str]:
+    """A dotted key in parts; a key of a group of numbers may hold dots: level 12.5."""
+    parts = []
+    while '.' in key and _bare(type_inside(kind, '')) is not float:
+        name, key = key.split('.', 1)
+        kind = type_inside(kind, name)
+        parts.append(name)
+    return [*parts, key]
+
+
+def _bare(kind: Any) -> Any:
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+
+
 def _override(kind: Any, entries: dict[str, Any], key: str, text: str) -> None:
     """Puts the value that `text` means under a dotted key of `entries`."""
     place, where = entries, 'config'
-    *groups, last = key.split('.')
+    *groups, last = _parts(kind, key)
     for name in groups:
         if name not in place and is_group(kind) and name in kind.model_fields:
             # What is added to a group of the schema's is added to its default.
@@ -262,8 +283,7 @@ def _meaning(text: str, kind: Any) -> Any:
     try:
         value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
+        return text  # No literal: paths and names need no quotes.
+    kind = _bare(kind)
     wants_text = kind is str or typing.get_origin(kind) is typing.Literal
     return text if wants_text and not isinstance(value, str) else value

@@ -1,58 +1,45 @@
-"""What a training is told: any object with these attributes will do."""
-
-# ruff: noqa: D102 - the docstrings of the classes say what each is.
+"""What a training is told, whatever its subject: keys of a config."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Annotated
+
+from pydantic import Field
+
+from learning.schema import EXTENDABLE, MACHINE, Count, Fraction, Group, Integer, Number
 
 
-class Optimization(Protocol):
-    """What an optimiser is made of.
+class Settings(Group):
+    """The optimiser's, and how often the loop does what.
 
     Attributes:
-      num_updates: optimiser updates in all.
+      num_updates: optimiser updates in all. A run may be made longer: from then on the
+        learning rate follows the schedule of the new length.
       learning_rate: peak, after the warm-up; decays to zero by a cosine.
       warmup_updates: updates of linear warm-up.
       beta2: decay of AdamW's second moments.
       weight_decay: of AdamW.
       clip_norm: largest global norm of the gradient.
-      ema_decay: of the exponential moving average of the weights.
-      ema_ramp: its decay is at most (1 + update) / (ema_ramp + update).
-    """
-
-    # Properties, since attributes of frozen dataclasses cannot be set.
-    @property
-    def num_updates(self) -> int: ...
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup_updates(self) -> int: ...
-    @property
-    def beta2(self) -> float: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def clip_norm(self) -> float: ...
-    @property
-    def ema_decay(self) -> float: ...
-    @property
-    def ema_ramp(self) -> float: ...
-
-
-class Settings(Optimization, Protocol):
-    """An optimiser's, and how often a loop does what.
-
-    Attributes:
+      ema_decay: of the exponential moving average of weights and batch statistics.
+      ema_ramp: the average's decay is at most `(1 + update) / (ema_ramp + update)`, so
+        that it forgets the random start.
+      max_loss_ratio: a loss this many times the best one is a training that failed.
       log_every, validate_every, checkpoint_every: updates between two of each.
-      max_loss_ratio: a loss that is this many times its best is a training that failed.
+      keep_checkpoints: newest checkpoints that are kept.
+      keep_best: best checkpoints that are kept beside the newest.
     """
 
-    @property
-    def log_every(self) -> int: ...
-    @property
-    def validate_every(self) -> int: ...
-    @property
-    def checkpoint_every(self) -> int: ...
-    @property
-    def max_loss_ratio(self) -> float: ...
+    num_updates: Annotated[Count, EXTENDABLE]
+    learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
+    warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
+    beta2: Fraction = 0.98
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
+    clip_norm: Annotated[Number, Field(gt=0)] = 1.0
+    ema_decay: Fraction = 0.999
+    ema_ramp: Annotated[Number, Field(ge=1)] = 10.0
+    max_loss_ratio: Annotated[Number, Field(gt=1), MACHINE] = 100.0
+    log_every: Annotated[Count, MACHINE] = 100
+    validate_every: Annotated[Count, MACHINE] = 2000
+    checkpoint_every: Annotated[Count, MACHINE] = 1000
+    keep_checkpoints: Annotated[Count, MACHINE] = 3
+    keep_best: Annotated[Integer, Field(ge=0), MACHINE] = 1

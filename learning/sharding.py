@@ -17,6 +17,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh with the one axis `data` over `devices`, by default all there are."""
     devices = jax.devices() if devices is None else devices
+    # Auto: XLA lays out what is in between; explicit axes would have to be said at
+    # every product.
     return Mesh(np.array(devices), ('data',), axis_types=(AxisType.Auto,))
 
 
@@ -32,6 +34,7 @@ def split_batch(mesh: Mesh, batch: Any) -> Any:
       ValueError: the batch cannot be split evenly.
     """
     sharding = NamedSharding(mesh, PartitionSpec('data'))
+    # JAX would refuse it too, but does not know what to change.
     for leaf in jax.tree.leaves(batch):
         check_batch_size(leaf.shape[0], mesh)
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), batch)

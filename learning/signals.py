@@ -18,6 +18,7 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+# No Exception: whoever handles errors must let it pass.
 class Interrupted(KeyboardInterrupt):
     """A signal has asked to end.
 
@@ -72,6 +73,7 @@ def postponed() -> Iterator[Request]:
         request.number = number
         _next_one_kills()
 
+    # Python lets the main thread alone set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

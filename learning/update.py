@@ -11,7 +11,7 @@ import optax
 from flax import struct
 
 from learning.optimizer import make_optimizer, moving_average
-from learning.settings import Optimization
+from learning.settings import Settings
 
 # What training adjusts under `params`, and beside it what the loss keeps a record of,
 # such as moments of batches: the collections of Flax.
@@ -60,17 +60,18 @@ Loss = Callable[[Weights, Any, Any], Losses]
 Update = Callable[[TrainState, Any, Any], tuple[TrainState, Outcome]]
 
 
-def init_train_state(weights: Weights, settings: Optimization) -> TrainState:
+def init_train_state(weights: Weights, settings: Settings) -> TrainState:
     """The state before the first update."""
     return TrainState(
         update=jnp.zeros((), jnp.int32),
         weights=weights,
+        # A copy: the state is donated, and a buffer can be given away only once.
         average=jax.tree.map(jnp.copy, weights),
         optimizer=make_optimizer(settings).init(weights['params']),
     )
 
 
-def make_update(loss: Loss, settings: Optimization) -> Update:
+def make_update(loss: Loss, settings: Settings) -> Update:
     """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
     The old `TrainState` is donated. Another shape of the batch compiles anew.
@@ -92,9 +93,13 @@ def make_update(loss: Loss, settings: Optimization) -> Update:
         following = TrainState(
             update=state.update + 1,
             weights=weights,
+            # With what is kept: moments of norms fit the weights that they were seen
+            # with.
             average=moving_average(state.average, weights, state.update, settings),
             optimizer=optimizer_state,
         )
+        # The norm before the clip, which hides how large it was.
         return following, Outcome(total, losses.parts, optax.tree.norm(gradient))
 
+    # Otherwise weights, average and moments would be in memory twice.
     return jax.jit(update, donate_argnums=0)

@@ -15,17 +15,11 @@ from learning import command_line
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory, made by train.py.')
 _STORE = flags.DEFINE_string('store', None, 'Atmosphere, a Zarr store.')
-_OUTPUT = flags.DEFINE_string(
-    'output', None, 'Zarr store to write; WORKDIR/climatology.zarr where not given.'
-)
+_OUTPUT = flags.DEFINE_string('output', None, 'WORKDIR/climatology.zarr, or this.')
 _START = flags.DEFINE_string('start', None, 'First date, included.')
 _END = flags.DEFINE_string('end', None, 'Last date, included.')
-_WINDOW_DAYS = flags.DEFINE_integer(
-    'window_days', None, 'Width of the window; that of the run, or 61.'
-)
-_OVERWRITE = flags.DEFINE_bool(
-    'overwrite', False, 'Replace a climatology that is there, and compute it anew.'
-)
+_WINDOW_DAYS = flags.DEFINE_integer('window_days', None, 'That of the run, or 61.')
+_OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Compute and replace it anew.')
 flags.register_multi_flags_validator(
     ['workdir', 'store', 'output'],
     lambda of: bool(of['workdir']) or bool(of['store'] and of['output']),
@@ -39,29 +33,26 @@ def main() -> None:
     from weather.data import climatology, prepared_climatology, store
     from weather.workdir import Workdir
 
-    options = {
-        'start': _START.value,
-        'end': _END.value,
-        'overwrite': _OVERWRITE.value,
-    }
+    path, window_days = _OUTPUT.value, _WINDOW_DAYS.value
+    period = dict(start=_START.value, end=_END.value, overwrite=_OVERWRITE.value)
     if _WORKDIR.value:
         run = Workdir(_WORKDIR.value)
-        done = prepared_climatology.prepare_climatology(
-            run.read_config(),
-            _OUTPUT.value or run.climatology,
-            store=_STORE.value,
-            window_days=_WINDOW_DAYS.value,
-            **options,
+        print(
+            prepared_climatology.prepare_climatology(
+                run.read_config(),
+                path or run.climatology,
+                store=_STORE.value,
+                window_days=window_days,
+                **period,
+            )
         )
-        print(done)
         return
     dataset = store.open_dataset(_STORE.value, what='atmosphere')
-    days, source = _WINDOW_DAYS.value or 61, _STORE.value
     climatology.write_climatology(
-        dataset, _OUTPUT.value, window_days=days, source=source, **options
+        dataset, path, window_days=window_days or 61, source=_STORE.value, **period
     )
     print(climatology.summary(dataset))
-    print(f'climatology of {source} written to {_OUTPUT.value}')
+    print(f'climatology of {_STORE.value} written to {path}')
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ _DATE = re.compile(r'(\d{4})(-\d\d(-\d\d([T ]\d\d(:\d\d){0,2})?)?)?')
 def _date(value: str) -> str:
     """Refuses what is no date of the calendar, such as 2003-02-30."""
     try:
+        # NumPy alone would take `today` as well.
         if not _DATE.fullmatch(value):
             raise ValueError(value)
         np.datetime64(value)
@@ -26,10 +27,17 @@ def _date(value: str) -> str:
     return value
 
 
+def not_after(first: str, last: str) -> bool:
+    """Whether a date comes before a last one, of which 2001 means all of 2001.
+
+    Of equal length, ISO 8601 dates are ordered as text is.
+    """
+    return first[: len(last)] <= last[: len(first)]
+
+
 def _period(dates: tuple[str, str]) -> tuple[str, str]:
     first, last = dates
-    # Dates may be shortened, and 2001 as the last one means all of 2001.
-    if first[: len(last)] > last[: len(first)]:
+    if not not_after(first, last):
         raise ValueError(
             f'must be the first and the last date, got {first!r} after {last!r}'
         )
@@ -83,7 +91,6 @@ Level = Annotated[
     Field(union_mode='left_to_right'),
 ]
 Gigabytes = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, lt=1)]
 Weight = Annotated[Number, Field(ge=0)]
 Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]

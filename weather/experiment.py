@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from learning.schema import (
-    EXTENDABLE,
     MACHINE,
     Config,
     ConfigError,
@@ -31,17 +30,18 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.settings import Settings
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.entries import (
     Curriculum,
-    Fraction,
     Gigabytes,
     Levels,
     Period,
     Statics,
     Weight,
     WindowDays,
+    not_after,
 )
 from weather.variables import (
     VARIABLES,
@@ -109,6 +109,7 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    # Before `variables`: fields are checked in this order, and those need these.
     definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
     roles: dict[str, Literal['both', 'input', 'output']] = {}
@@ -145,6 +146,7 @@ class Data(Group):
         return self.roles.get(name, get_variable(name).role)
 
     def _levels(self, *roles: str) -> dict[str, tuple[float, ...]]:
+        # The table's order, whatever the config's: checkpoints count channels.
         rank = {name: i for i, name in enumerate(VARIABLES)}
         names = sorted(self.variables, key=lambda name: rank[name])
         return {
@@ -158,7 +160,8 @@ class Data(Group):
         return tuple(
             name
             for name in others
-            if getattr(self, name)[0] <= last and first <= getattr(self, name)[1]
+            if not_after(getattr(self, name)[0], last)
+            and not_after(first, getattr(self, name)[1])
         )
 
 
@@ -183,6 +186,7 @@ class Model(Group):
         `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
     """
 
+    # Of a module: see `weather.model.networks`.
     network: Annotated[str, Field(pattern=r'^[a-z][a-z0-9_]*$')] = 'spherical_cnn'
     latent: LatLonGrid
     scalar_channels: Count = 128
@@ -191,6 +195,7 @@ class Model(Group):
     num_knots: Count = 16
     skips: Literal['input', 'none'] = 'input'
     precision: Literal['float32', 'bfloat16'] = 'float32'
+    # Of the machine: what is computed anew is what would have been kept.
     remat: Annotated[Literal['none', 'step'], MACHINE] = 'step'
 
 
@@ -206,48 +211,20 @@ class Loss(Group):
     level_weights: dict[Key, Weight] = {}
 
 
-class Training(Group):
-    """The optimisation.
+class Training(Settings):
+    """The optimisation: `Settings`, and what is weather's own.
 
     Attributes:
       seed: of the initial parameters and of the order of the batches.
-      num_updates: optimiser updates in all. A run may be made longer: from then on the
-        learning rate follows the schedule of the new length.
       batch_size: windows per update, over all devices.
       curriculum: pairs (first update, rollout steps), the first at update 0.
-      learning_rate: peak, after the warm-up; decays to zero by a cosine.
-      warmup_updates: updates of linear warm-up.
-      beta2: decay of AdamW's second moments.
-      weight_decay: of AdamW.
-      clip_norm: largest global norm of the gradient.
-      ema_decay: of the exponential moving average of weights and batch statistics.
-      ema_ramp: the average's decay is at most `(1 + update) / (ema_ramp + update)`, so
-        that it forgets the random start.
-      max_loss_ratio: a loss this many times the best one is a training that failed.
-      log_every, validate_every, checkpoint_every: updates between two of each.
       validation_batches: batches in a validation.
-      keep_checkpoints: newest checkpoints that are kept.
-      keep_best: best checkpoints that are kept beside the newest.
     """
 
     seed: Annotated[Integer, Field(ge=0)] = 0
-    num_updates: Annotated[Count, EXTENDABLE]
     batch_size: Count = 32
     curriculum: Curriculum = ((0, 1),)
-    learning_rate: Annotated[Number, Field(gt=0)] = 1e-3
-    warmup_updates: Annotated[Integer, Field(ge=0)] = 1000
-    beta2: Fraction = 0.98
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.01
-    clip_norm: Annotated[Number, Field(gt=0)] = 1.0
-    ema_decay: Fraction = 0.999
-    ema_ramp: Annotated[Number, Field(ge=1)] = 10.0
-    max_loss_ratio: Annotated[Number, Field(gt=1), MACHINE] = 100.0
-    log_every: Annotated[Count, MACHINE] = 100
-    validate_every: Annotated[Count, MACHINE] = 2000
     validation_batches: Annotated[Count, MACHINE] = 8
-    checkpoint_every: Annotated[Count, MACHINE] = 1000
-    keep_checkpoints: Annotated[Count, MACHINE] = 3
-    keep_best: Annotated[Integer, Field(ge=0), MACHINE] = 1
 
     def num_steps(self, update: int) -> int:
         """Rollout steps of the given update: derived, so that it survives a resume."""
@@ -306,7 +283,7 @@ class Experiment(Config):
     model: Model
     loss: Loss = Loss()
     training: Training
-    forecast: Annotated[Forecast, MACHINE] = Forecast()
+    forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
 
     @classmethod
@@ -320,6 +297,7 @@ class Experiment(Config):
         """
         setup = super().from_config(config, overrides)
         base, store = config.get(cls.RECORD, {}).get('base'), setup.data.store
+        # Where it is seen from here, here is meant.
         if base is None or '://' in store or os.path.exists(store):
             return setup
         there = os.path.join(base, store)  # `store` itself where it is absolute.
@@ -357,6 +335,7 @@ class Experiment(Config):
                     f'config.loss.variable_weights has {name!r}, which data.variables '
                     f'lacks{did_you_mean(name, channels.variables)}'
                 )
+        # As JSON spells them, whose keys are text.
         levels = {str(level) for of_one in channels.levels.values() for level in of_one}
         for level in loss.level_weights:
             if level not in levels:

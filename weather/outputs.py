@@ -7,6 +7,10 @@ from collections.abc import Callable
 
 from learning.files import Kind, read_attributes
 
+# Attributes of forecasts that tell which belong together, and to which scores: digest
+# of the config, checkpoint and its digest, and where the initial states came from.
+TIES = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
+
 # Version 0.1 put no marks; these are what its files say of themselves. Its scores and
 # reports are recognised by how they begin.
 _SCORES_BEGIN = b'model,variable,level,region,lead_time_hours,metric,value'

@@ -60,7 +60,7 @@ class Variable:
 
 _TABLE = (
     # Geopotential: -5000 m2 s-2 is a deep low at 1000 hPa over low ground; 2.3e5 is
-    # 50 hPa. Heights in metres are caught by `store` through the thickness of layers.
+    # 50 hPa. Heights in metres are told by the mean of a level: `checks.check_mean`.
     Variable('geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5)),
     Variable('specific_humidity', 'Q', 'kg kg-1', 'specific_humidity', (-1e-3, 0.06)),
     Variable('temperature', 'T', 'K', 'air_temperature', (130.0, 350.0)),
@@ -169,6 +169,7 @@ def register(variable: Variable) -> None:
     Raises:
       ValueError: one of that name is known, and is another.
     """
+    # Known and the same is no error: a config is checked more than once.
     known = VARIABLES.setdefault(variable.name, variable)
     if known != variable:
         raise ValueError(
@@ -250,6 +251,7 @@ class ChannelIndex:
         )
         self._position = {channel: i for i, channel in enumerate(self.channels)}
         for eastward, northward, _ in wind_pairs():
+            # A rotation of the sphere mixes the two.
             found = [self.levels.get(eastward), self.levels.get(northward)]
             if found[0] != found[1]:
                 raise ValueError(

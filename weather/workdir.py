@@ -45,6 +45,7 @@ class Record:
         return Record(
             base=os.getcwd(),
             digests=tuple(dict.fromkeys((*self.digests, setup.digest))),
+            # Another start of the same is no event.
             history=(*self.history, entry) if changes else self.history,
         )
 
@@ -155,6 +156,7 @@ class Workdir:
         self._check_length(changes, setup)
         self.check_checkpoint(newest, setup)
         following = record.followed_by(setup, changes)
+        # From another folder the same relative path is another place.
         moved = following.base != record.base and not os.path.isabs(setup.data.store)
         if changes or moved or not is_current:
             self._forget_data(changes)
@@ -198,6 +200,7 @@ class Workdir:
         """
         if metadata is None:
             return
+        # The first version's name no format.
         theirs = Experiment.from_config({'format': 1, **metadata['config']})
         ours = setup or self.read_config()
         decisive = _of_science(differences(theirs.to_dict(), ours.to_dict()))
@@ -254,6 +257,7 @@ class Workdir:
         return max(numbered(self.checkpoints), default=0)
 
     def _is_untrained(self) -> bool:
+        # What is made of a run outlives its checkpoints, and is of its config.
         results = (self.climatology, self.forecasts, self.scores)
         return not self._updates_done() and not any(path.exists() for path in results)
 
@@ -277,6 +281,7 @@ class Workdir:
     def _forget_data(self, changes: Mapping[str, Change]) -> None:
         """Removes what was computed from the data of a config that was corrected."""
         if any(key.startswith(('data.', 'grid.')) for key in _of_science(changes)):
+            # Nothing was trained with them yet: `claim` has seen to that.
             remove(self.statistics)
             remove(self.invalid_times)
 

@@ -64,14 +64,14 @@ def prepare(case: dict[str, Any]) -> Prepared:
 
 def _create(case: Case) -> spherical_harmonic.FastSphericalHarmonics:
     measures.forget_caches('dinosaur')
-    size = case.max_degree + 1
+    size = case.max_degree + 1  # Numbers of wavenumbers, not the largest ones.
     harmonics = spherical_harmonic.FastSphericalHarmonics(
         longitude_wavenumbers=size,
         total_wavenumbers=size,
         longitude_nodes=case.num_lon,
         latitude_nodes=case.num_lat,
         latitude_spacing='equiangular_with_poles',
-        transform_precision='highest',
+        transform_precision='highest',  # float32 throughout, as the others have it.
     )
     _ = harmonics.basis  # Made when first used.
     return harmonics

@@ -21,6 +21,7 @@ from benchmarks.harness import num_cores
 from benchmarks.peers import Prepared, measures
 
 CORES = num_cores()
+# Made once: starting threads is not to be timed.
 POOL = concurrent.futures.ThreadPoolExecutor(CORES)
 
 
@@ -63,6 +64,7 @@ class FieldsOfSpin:
         """Errors of all fields, with one of the two analyses."""
         for field in range(self.count):
             self.synthesise(field)
+        # An analysis reads `maps`: for this once, those that were synthesised.
         given, self.maps = self.maps, self.new_maps
         for field in range(self.count):
             analyse(self, field)

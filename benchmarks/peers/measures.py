@@ -59,6 +59,7 @@ def round_trip(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
       many these are.
     """
     before, after = real_parts(before), real_parts(after)
+    # In float64, so that the difference adds no error of its own.
     error = np.abs(after.astype(np.float64) - before)
     counted = before != 0
     return {
@@ -102,5 +103,5 @@ def real_field_coefficients(
     """
     size = max_degree + 1
     values = complex_normal(*leading, size, size, seed=seed)
-    values[..., 0].imag = 0
+    values[..., 0].imag = 0  # Else the field would not be real.
     return values * triangle(max_degree, spin=spin)

@@ -41,6 +41,7 @@ def prepare(case: dict[str, Any]) -> Prepared:
     constants, init_seconds = _constants(wanted.num_lat, wanted.spins)
     forward, inverse = (
         jax.jit(
+            # Bound as a default: a free name would be the last one in both.
             lambda constants, x, method=method: transformer.apply(
                 constants, x, wanted.spins, method=method
             )
@@ -97,4 +98,5 @@ def _coefficients(case: Case) -> jax.Array:
     degree, order = np.mgrid[:size, -largest:size]
     spins = np.abs(case.spins)
     exists = degree[..., None] >= np.maximum(np.abs(order)[..., None], spins)
+    # What cannot exist would not come back, and count as an error.
     return jnp.asarray(values * exists[..., None])

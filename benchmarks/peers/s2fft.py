@@ -118,7 +118,8 @@ def _coefficients(case: Case) -> dict[int, jax.Array]:
     for spin, count in case.fields.items():
         half, other = draw(count, spin=spin), draw(count, spin=spin, seed=1)
         signs = (-1) ** np.arange(1, size)
-        # At spin 1 both signs of the order are independent of each other.
+        # Of real fields a(l, -m) = (-1)^m conj a(l, m); at spin 1 both signs of the
+        # order are independent of each other.
         mirrored = signs * half[..., 1:].conj()
         negative = mirrored if spin == 0 else other[..., 1:]
         found[spin] = jnp.asarray(np.concatenate([negative[..., ::-1], half], -1))

@@ -97,7 +97,10 @@ def test_where_it_came_from_is_shown_on_request():
     'number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name
 )
 def test_a_signal_cleans_up_and_is_one_line(number):
-    process = start("print('begun', flush=True); time.sleep(300)")
+    # In one long sleep a signal that comes just before it would wait for its end.
+    process = start(
+        "print('begun', flush=True); [time.sleep(0.05) for _ in range(5000)]"
+    )
     assert process.stdout.readline() == 'begun\n'
     process.send_signal(number)
     output, errors = process.communicate(timeout=120)

@@ -1,5 +1,6 @@
 """What is written appears whole, and nothing that must stay is replaced."""
 
+import errno
 import json
 import os
 import pathlib
@@ -111,6 +112,19 @@ def test_an_exception_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    'error', [OSError(errno.ENOSPC, 'No space'), RuntimeError('NetCDF: HDF error')]
+)
+def test_a_full_disk_is_named_with_what_could_not_be_written(tmp_path, error):
+    path = tmp_path / 'file.txt'
+    path.write_text('before')
+    with pytest.raises(OSError, match='cannot write .*file.txt.*make room on its disk'):
+        with replacing(tmp_path / 'outer'), replacing(path) as temporary:
+            temporary.write_text('half')
+            raise error
+    assert contents(tmp_path) == {'file.txt': b'before'}
+
+
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / 'store'
     path.mkdir()
@@ -205,6 +219,33 @@ def test_neither_is_a_folder_that_holds_a_source_nor_a_place_within_one(tmp_path
     Output(tmp_path / 'data' / 'next.zarr', THING, sources=(source,)).check()
 
 
+@pytest.mark.parametrize('spelling', ['*.nc', 'f?le.nc', 'file://file.nc'])
+def test_a_source_is_known_however_it_is_spelt(tmp_path, spelling):
+    path = tmp_path / 'file.nc'
+    write_netcdf(path, 'thing')
+    prefix, _, name = spelling.rpartition('//')
+    source = f'{prefix}//{tmp_path / name}' if prefix else f'{tmp_path / name}'
+    with pytest.raises(OutputError, match='is what is read'):
+        Output(path, THING, overwrite=True, sources=(source,)).check()
+    Output(tmp_path / 'new.nc', THING, sources=(source,)).check()
+    with pytest.raises(OutputError, match='lies inside of the folder'):
+        Output(tmp_path / 'new.nc', THING, sources=(tmp_path,)).check()
+
+
+@pytest.mark.parametrize('version', [2, 3])
+def test_a_store_that_holds_something_foreign_is_never_replaced(tmp_path, version):
+    path = tmp_path / 'store.zarr'
+    write_zarr(path, 'thing', version)
+    Output(path, THING, overwrite=True).check()
+    for foreign in (path / 'notes.txt', path / 'thesis' / 'chapter.txt'):
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_text('mine')
+        name = foreign.relative_to(path).parts[0]
+        with pytest.raises(OutputError, match=f'holds {name}, which is no part of a'):
+            Output(path, THING, overwrite=True).check()
+        foreign.unlink()
+
+
 def test_what_appears_in_the_meantime_stays(tmp_path):
     path = tmp_path / 'file.txt'
     with pytest.raises(OutputError, match='another file'):
@@ -289,3 +330,17 @@ def test_a_process_that_dies_between_two_renames_loses_nothing(tmp_path):
     assert not path.exists()
     files.clear_leftovers(tmp_path)
     assert contents(tmp_path) == {'store/old': b'old'}
+
+
+def test_what_a_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    """In containers a killed process and the next one often share their number."""
+    path = tmp_path / 'store'
+    for leftover in (files.temporary_name(path), files._hidden(path, 'old')):
+        leftover.mkdir()
+        (leftover / 'half').write_text('half')
+    path.mkdir()
+    with replacing(path) as temporary:
+        assert not temporary.exists()
+        temporary.mkdir()
+        (temporary / 'new').write_text('whole')
+    assert contents(tmp_path) == {'store/new': b'whole'}

@@ -257,3 +257,27 @@ def test_a_new_key_at_its_default_leaves_digests_as_they_are():
     spelt_out['data'] |= {'roles': {}, 'definitions': {}}
     before, after = (Experiment.from_config(one) for one in (config, spelt_out))
     assert before.digest == after.digest
+
+
+@pytest.mark.parametrize(
+    'train, validation, seen',
+    [
+        (('2001', '2001'), ('2001-06-01', '2001-07-01'), True),
+        (('2001-01-01', '2001-06'), ('2001-06-30', '2001-07-01'), True),
+        (('2001-01-01', '2001-06'), ('2001-07-01', '2001'), False),
+        (('2001-01-01', '2001-12-31'), ('2002', '2002'), False),
+    ],
+)
+def test_periods_overlap_also_where_dates_are_shortened(train, validation, seen):
+    data = with_data(train=train, validation=validation, test=('2010', '2010')).data
+    assert data.trained_on == (('validation',) if seen else ())
+
+
+def test_a_fractional_level_is_a_key_like_any_other():
+    config = tiny.entries('nowhere.zarr')
+    config['data']['variables'] = {'temperature': (12.5, 500)}
+    setup = Experiment.from_config(config, {'loss.level_weights.12.5': '2'})
+    assert setup.loss.level_weights == {'12.5': 2}
+    assert setup.with_changes({'loss.level_weights.12.5': 3}).loss.level_weights == {
+        '12.5': 3
+    }

@@ -71,7 +71,7 @@ class Axes(NamedTuple):
                 )
         keep = np.isin(found, sorted({p for of in levels.values() for p in of}))
         if not keep.any():
-            return self
+            return self  # None is wanted, and an axis has to have an entry.
         return self._replace(
             coordinates={**self.coordinates, 'level': _as_levels(found[keep])},
             positions={**self.positions, 'level': self.positions['level'][keep]},
@@ -135,7 +135,7 @@ def decode_coordinate(
         return decode_lead_times(stored, attributes, source)
     if stored.dtype.kind not in 'iuf':
         if dim == 'member':
-            return np.arange(stored.size)
+            return np.arange(stored.size)  # Named, as r1i1p1: counted.
         raise ValueError(f'expected numbers in {name} of {source}, got {stored.dtype}')
     values = Packing.of(stored.dtype, attributes).unpack(stored).astype(np.float64)
     if dim == 'level':
@@ -198,8 +198,9 @@ def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
         grid = LatLonGrid.from_latitudes_longitudes(
             ordered['latitude'], ordered['longitude']
         )
+        # The grid's own numbers: stores round theirs, each in its way.
         ordered |= {'latitude': grid.latitudes, 'longitude': grid.longitudes}
-    except ValueError:
+    except ValueError:  # To be scored all the same; `expect_grid` is for models.
         grid = None
     dims = [dim for dim in DIMS if dim in stored]
     return Axes(
@@ -227,7 +228,7 @@ def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
                 f'({latitude.size} x {longitude.size}); a model needs the whole '
                 'globe, only scores can be had on less'
             )
-        try:
+        try:  # Once more, to say what is wrong with it.
             return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
         except ValueError as error:
             raise ValueError(f'{expected} {source}: {error}') from None
@@ -261,9 +262,12 @@ def _columns(eastward: np.ndarray, longitude: np.ndarray, source: str) -> np.nda
 def _check_distinct(dim: str, values: np.ndarray, source: str) -> None:
     repeated = np.flatnonzero(values[1:] == values[:-1])
     if repeated.size:
+        value = values[repeated[0]]
+        if values.dtype.kind == 'm':
+            value = f'{value / np.timedelta64(1, "h"):g} h'
         raise ValueError(
             f'expected each {dim} once, {dim} holds the same value twice, '
-            f'{values[repeated[0]]}, in {source}; drop the repetition'
+            f'{value}, in {source}; drop the repetition'
         )
 
 

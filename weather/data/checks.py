@@ -41,22 +41,18 @@ def standard_geopotential(pressure_hpa: float) -> float:
 def check_mean(channel: Channel, mean: float, source: str) -> None:
     """Refuses a global mean that no terrestrial atmosphere has in SI units.
 
-    Args:
-      channel: the variable and its level.
-      mean: area-weighted mean of one time.
-      source: path of the store, for the message.
-
     Raises:
       ValueError: naming the channel, the expected range and what was found.
     """
     if channel.variable not in VARIABLES or np.isnan(mean):
-        return
+        return  # Of the unknown nothing can be said; NaN is for `check_sample`.
     variable = VARIABLES[channel.variable]
     low, high = variable.plausible
     hint = f'convert it to {variable.units}'
     # Below 850 hPa the mean is small against its own variation and says little.
     if channel.variable == 'geopotential' and (channel.level or 1000) <= 850:
         standard = standard_geopotential(float(channel.level or 0))
+        # Within a tenth of it if right (see there), a tenth of it if a height.
         low, high = 0.5 * standard, 2 * standard
         if low < mean * GRAVITY < high:
             hint = f'these are heights in metres: multiply by {GRAVITY} m s-2'

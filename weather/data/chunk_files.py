@@ -32,7 +32,6 @@ class ChunkFiles:
 
     Attributes:
       folder: where the chunks are.
-      array: the array.
       dtype: of the stored numbers, with their byte order.
       decode: decompresses a chunk.
     """
@@ -87,6 +86,7 @@ class ChunkFiles:
             # Zarr leaves out chunks that hold the fill value only.
             fill = self.array.fill_value
             return np.full(self.array.chunks, 0 if fill is None else fill, self.dtype)
+        # A chunk is whole even where it reaches beyond the end of an axis.
         return np.frombuffer(self.decode(encoded), self.dtype).reshape(
             self.array.chunks
         )
@@ -109,6 +109,7 @@ def _plain(metadata: Any) -> _Plain | None:
     names = [str(codec['name']) for codec in others]
     if first['name'] != 'bytes' or names not in ([], *([name] for name in _DECODERS)):
         return None
+    # Not said of numbers of one byte, which have no order.
     endian = first.get('configuration', {}).get('endian', 'little')
     dtype = metadata.data_type.to_native_dtype()
     decode = _DECODERS[names[0]] if names else bytes

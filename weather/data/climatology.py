@@ -30,6 +30,7 @@ import zarr
 from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
 from weather.data.blocks import stored_chunk, time_blocks
+from weather.data.store import refused
 from weather.outputs import CLIMATOLOGY
 from weather.variables import VARIABLES
 
@@ -121,6 +122,7 @@ def window_weights(window_days: int) -> np.ndarray:
         )
     apart = np.abs(DAYS_OF_YEAR[:, None] - DAYS_OF_YEAR)
     apart = np.minimum(apart, DAYS_OF_YEAR.size - apart)
+    # A window of one day has no slope: nothing may be divided by it.
     return np.maximum(0, 1 - apart / max(1, window_days // 2))
 
 
@@ -134,24 +136,23 @@ def moving_variables(dataset: xr.Dataset) -> list[str]:
 def summary(dataset: xr.Dataset) -> str:
     """Says which variables have a climatology, and why others have none."""
     moving = moving_variables(dataset)
-    others = [
-        f'{name} ({"other dims" if "time" in field.dims else "no time axis"})'
+    others = refused(dataset) | {
+        str(name): 'other dims' if 'time' in field.dims else 'no time axis'
         for name, field in dataset.data_vars.items()
         if name not in moving
-    ]
-    return f'variables: {", ".join(moving)}; left out: {", ".join(others) or "none"}'
+    }
+    left_out = ', '.join(f'{name} ({why})' for name, why in others.items()) or 'none'
+    return f'variables: {", ".join(moving)}; left out: {left_out}'
 
 
 class _Plan(NamedTuple):
     """Which samples enter which mean.
 
     Attributes:
-      period: positions of the times that count.
-      times: these times.
+      period, times: positions of the times that count, and these times.
       hours: `[hour]`, hours of the day among them.
       days: `[day]`, days of the year among them, with 366 where 365 stands for it.
       weights: `[dayofyear, day]`.
-      window_days: width of the window.
     """
 
     dataset: xr.Dataset
@@ -171,8 +172,7 @@ class _Plan(NamedTuple):
         if not set(moving_variables(dataset)) & set(VARIABLES):
             raise ValueError(
                 'expected variables that the project knows, with a time axis, found '
-                f'{", ".join(map(str, dataset.data_vars)) or "none"}; rename them: '
-                f'known are {", ".join(VARIABLES)}'
+                f'{summary(dataset)}; rename them: known are {", ".join(VARIABLES)}'
             )
         every = pd.DatetimeIndex(dataset.time.values)
         chosen = every.slice_indexer(start, end)
@@ -282,10 +282,7 @@ def _groups(
 class _Sums(NamedTuple):
     """Sums over the samples of each day, `[day, ..., lat, lon]`.
 
-    Attributes:
-      number: of samples that are not NaN.
-      first: sum of values.
-      second: sum of squares.
+    `number` of samples that are not NaN, of the `first` and of the `second` power.
     """
 
     number: np.ndarray
@@ -299,6 +296,7 @@ class _Sums(NamedTuple):
             value = np.where(valid, value, 0)
         self.number[day] += valid
         self.first[day] += value
+        # In float64: squares of geopotential are a thousand times their variance.
         self.second[day] += value * value
 
     def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -319,6 +317,7 @@ class _Sums(NamedTuple):
     def _smooth(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation; NaN where there is no sample."""
         number = self.number
+        # Without gaps, as nearly always, one column of counts serves all points.
         if (number == number[:, :1]).all():
             number = number[:, :1]
         with np.errstate(invalid='ignore', divide='ignore'):
@@ -362,10 +361,10 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
     arrays = {}
     for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
-        sizes = dict(zip(dims, shape, strict=True)) | {'hour': 1}
-        sizes['dayofyear'] = int(
-            np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
-        )
+        days = np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
+        sizes = dict(zip(dims, shape, strict=True))
+        # By hours, since one is written after the other.
+        sizes |= {'hour': 1, 'dayofyear': int(days)}
         if 'level' in sizes:
             # Levels written together are one chunk: no chunk is written twice.
             levels = _groups(plan, plan.dataset[name], max_bytes)[1][0]

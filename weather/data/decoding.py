@@ -72,6 +72,7 @@ class Packing(NamedTuple):
             read_as,
             packed_scale * factor,
             packed_offset * factor + shift,
+            # NaN is no such number: it means missing as it is, and equals nothing.
             tuple({m.item(): m for m in missing if m is not None and m == m}.values()),
             _valid(read_as, attributes, packed_scale, packed_offset),
         )
@@ -89,8 +90,10 @@ class Packing(NamedTuple):
         if self.trivial:
             return stored
         if (self.scale, self.offset) != (1.0, 0.0):
+            # Added in float64: beside a large offset float32 would round the steps.
             values = stored * np.float64(self.scale) + self.offset
         else:
+            # A copy, in which missing ones may become NaN.
             values = stored.astype(np.promote_types(stored.dtype, np.float32))
         for number in self.missing:
             values[stored == number] = np.nan
@@ -151,19 +154,23 @@ def _valid(
     Users Guide: the type of the range tells).
     """
     pair = _numbers(attributes, 'valid_range')
-    bounds: list[float] = []
-    for place, name, endless in ((0, 'valid_min', -np.inf), (1, 'valid_max', np.inf)):
-        found = pair[place : place + 1] if pair.size == 2 else ()
-        found = np.asarray(found) if np.size(found) else _numbers(attributes, name)
-        bound = float(found[0]) if found.size else endless
-        if found.size and dtype.kind in 'iu':
+    bounds = [-np.inf, np.inf]
+    for place, name in enumerate(('valid_min', 'valid_max')):
+        found = pair[place:][:1] if pair.size == 2 else _numbers(attributes, name)
+        if not found.size:
+            continue
+        bound = float(found[0])
+        if dtype.kind in 'iu':
             if found.dtype.kind == 'f' and (scale, offset) != (1.0, 0.0):
                 # Rounded against the rounding of the division.
                 bound = float(np.round((bound - offset) / scale, 6))
+                # The least value is the largest stored number where the scale is
+                # negative.
+                place = place if scale > 0 else 1 - place
             elif (as_stored := _as_stored(found[0], dtype)) is not None:
                 bound = float(as_stored)
-        bounds.append(bound)
-    low, high = sorted(bounds) if scale < 0 else bounds
+        bounds[place] = bound
+    low, high = bounds
     return low, high
 
 
@@ -208,6 +215,7 @@ class DecodedVariable:
         inner = box[len(self._added) :]
         stored = self._raw.read(inner)
         values = self._packing.unpack(stored)
+        # The cheap questions first: to find holes, a source may read all once more.
         if self._is_fill_a_value and self._may_be_absent(stored, inner):
             holes = self._holes(inner)
             if holes.any():
@@ -233,6 +241,7 @@ class DecodedVariable:
 
     def _may_be_absent(self, stored: np.ndarray, box: tuple[slice, ...]) -> bool:
         """Whether the first number of some chunk in the box is the fill value."""
+        # The first of the box, and those at which a chunk begins within it.
         firsts = [
             [0, *range(-along.start % size or size, along.stop - along.start, size)]
             for along, size in zip(box, self._raw.chunks, strict=True)
@@ -279,6 +288,7 @@ class JoinedVariable:
         self.attributes = first.attributes
         self.dtype = np.result_type(*(part.dtype for part in parts))
         self.shape = (*first.shape[:axis], sum(lengths), *first.shape[axis + 1 :])
+        # Where parts differ, others are read as well, only in less fitting portions.
         self.chunks = first.chunks
 
     def read(self, box: tuple[slice, ...]) -> np.ndarray:

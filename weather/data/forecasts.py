@@ -68,6 +68,7 @@ def _by_start(forecasts: xr.Dataset, name: str) -> xr.Dataset:
     leads = pd.TimedeltaIndex(forecasts.prediction_timedelta.values)
     starts = pd.DatetimeIndex(np.unique(times.values[:, None] - leads.values))
     rows = np.stack([times.get_indexer(starts + lead) for lead in leads], axis=1)
+    # -1 stands for a valid time that is not there.
     complete = np.flatnonzero((rows >= 0).all(axis=1))
     if not complete.size:
         raise ValueError(
@@ -84,7 +85,9 @@ def _by_start(forecasts: xr.Dataset, name: str) -> xr.Dataset:
         **{dim: forecasts[dim].variable for dim in forecasts.indexes},
         'time': ('time', starts[complete].values, attributes),
     }
-    return xr.Dataset(variables, coordinates, forecasts.attrs)
+    by_start = xr.Dataset(variables, coordinates, forecasts.attrs)
+    by_start.encoding = forecasts.encoding
+    return by_start
 
 
 class _ByStart(BackendArray):
@@ -118,6 +121,7 @@ class _ByStart(BackendArray):
             )
         )
         rows = self.rows[np.ix_(np.atleast_1d(starts), np.atleast_1d(leads))]
+        # Field by field: the lead times of a start lie on a diagonal of the store.
         fields = [
             [
                 self.variable[(*before, int(row), int(lead), *after)].values
@@ -142,6 +146,7 @@ def open_zarr(
 def check_schema(forecasts: xr.Dataset, path: str) -> None:
     """Raises `ValueError` unless `forecasts`, read from `path`, has the WB2 schema."""
     found = tuple(forecasts.sizes)
+    # Surface variables alone have no levels.
     missing = [name for name in DIMS if name not in found and name != 'level']
     if missing:
         raise ValueError(

@@ -31,10 +31,7 @@ def fingerprint(
 ) -> str:
     """Returns 64 hexadecimal digits for the data of a period.
 
-    Args:
-      atmosphere: the opened store.
-      levels: the variables in use, with their levels in hPa.
-      period: positions of the times in use.
+    `levels` are those in use, in hPa, by variable; `period` the positions in time.
     """
     digest = hashlib.sha256()
     for trait in _traits(atmosphere, levels, period):
@@ -53,13 +50,14 @@ def _traits(
         field = atmosphere.fields[name]
         yield f'{name} at {list(levels[name])} in {field.variable.dims}'
         for dim in field.dims:
-            if dim != 'time':
+            if dim != 'time':  # Which may have grown at either end.
                 yield _text(field.positions[dim])
         if times.size:
             yield from _version(field, times)
 
 
 def _version(field: StoredField, times: np.ndarray) -> Iterable[str]:
+    # From the first to the last in the stored order, which need not be that of time.
     stored = field.positions['time'][times]
     everything = zip(field.variable.dims, field.variable.shape, strict=True)
     box = tuple(

@@ -183,6 +183,7 @@ class _ReadAhead:
             num_steps = self._num_steps_at(self._updates[0])
             size = loader.batch_bytes(num_steps)
             waiting = sum(waiting for waiting, _ in self._entries)
+            # The first in any case, or a batch larger than all would never be read.
             if self._entries and waiting + size > loader.prefetch_bytes:
                 return
             future = self._pool.submit(loader.batch, self._updates[0], num_steps)
@@ -190,9 +191,11 @@ class _ReadAhead:
             self._updates = self._updates[1:]
 
 
+# Few: batches that are being read are of one epoch or two, of one length or two.
 @functools.lru_cache(maxsize=8)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """Order of the windows in an epoch; Philox, keyed by seed and epoch."""
+    # From both numbers: the order of an epoch without those of the epochs before it.
     bits = np.random.Philox(np.random.SeedSequence((seed, epoch)))
     return np.random.Generator(bits).permutation(size)
 
@@ -233,11 +236,13 @@ class _SlabReader:
 
     def _read_window(self, name: str, out: np.ndarray, start: int) -> None:
         """Fills `out` `[time, level, lat, lon]`: from memory, the rest in few reads."""
+        # Windows overlap: times that another one has read are copied from memory.
         known = [self._recall(name, start + i) for i in range(len(out))]
         for i, slab in enumerate(known):
             if slab is not None:
                 out[i] = slab
         missing = np.array([slab is None for slab in known])
+        # Where runs of missing times begin and end, in turn: each is one reading.
         edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
         for first, stop in edges.reshape(-1, 2).tolist():
             self._read_run(name, out[first:stop], start + first)
@@ -284,7 +289,7 @@ class _SlabReader:
 
     def _remember(self, name: str, time: int, slab: np.ndarray) -> None:
         if slab.nbytes > self._cache.maxsize:
-            return
+            return  # The cache would raise.
         # A copy: the slab is a part of a batch, which would stay in memory whole.
         copy = slab.copy()
         with self._lock:

@@ -23,8 +23,7 @@ class Normalizer:
     pooled in the same way.
 
     Attributes:
-      offset: float32 `[channel]`, SI.
-      scale: float32 `[channel]`, SI.
+      offset, scale: float32 `[channel]`, SI.
       tendency_scale: float32 `[channel]`, SI per model step: standard deviation of
         the tendency over one step.
     """

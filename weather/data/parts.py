@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,15 +15,12 @@ from weather.data.decoding import AnyVariable, DecodedVariable, join
 from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
 from weather.data.units import conversion
+from weather.outputs import TIES
 from weather.variables import VARIABLES
-
-_LOGGER = logging.getLogger(__name__)
 
 _HORIZONTAL = {'latitude', 'longitude'}
 # Where a forecast of one start says when it started; the first that is there.
 _STARTS = ('forecast_reference_time', 'time', 'init_time')
-# Attributes that tell files of one kind of forecast from those of another.
-_TOGETHER = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +28,10 @@ class Part:
     """Variables of one store, or of several joined along time.
 
     Attributes:
-      address: path or address, for messages.
-      attributes: of the store.
       variables: by name, with canonical dims in stored order.
       coordinates: by canonical dim, decoded, in stored order.
-      time_attributes: of the time axis.
-      stores: what is open.
+      refused: the reason, by name, of what is no field: foreign axes, units that do not
+        convert, a damaged packing.
     """
 
     address: str
@@ -46,6 +40,7 @@ class Part:
     coordinates: Mapping[str, np.ndarray]
     time_attributes: Mapping[str, Any]
     stores: tuple[RawStore, ...]
+    refused: Mapping[str, str]
 
     def close(self) -> None:
         """Lets go of open files."""
@@ -86,7 +81,11 @@ def open_parts(
 
 
 def _read_part(store: RawStore, wanted: Wanted | None, forecasts: bool) -> Part:
-    raws = _all_fields(store) if wanted is None else _wanted_fields(store, wanted)
+    refused: dict[str, str] = {}
+    if wanted is None:
+        raws = _all_fields(store, refused)
+    else:
+        raws = _wanted_fields(store, wanted)
     found = canonical_names({dim for raw in raws.values() for dim in raw.dims})
     names, start = _one_start(store, found) if forecasts else (found, {})
     added = ('time',) if 'time' in start else ()
@@ -96,27 +95,39 @@ def _read_part(store: RawStore, wanted: Wanted | None, forecasts: bool) -> Part:
         for stored, dim in names.items()
         if dim in DIMS and dim not in start
     }
+    variables = {}
+    for name, raw in raws.items():
+        dims = (*added, *(names[dim] for dim in raw.dims))
+        try:
+            variables[name] = DecodedVariable(name, raw, dims, store.address)
+        except ValueError as error:
+            # One bad variable stops nobody who asks for what there is.
+            if wanted is not None:
+                raise
+            refused[name] = str(error)
+    if not variables:
+        raise ValueError('; '.join(refused.values()))
     part = Part(
         store.address,
         store.attributes,
-        {
-            name: DecodedVariable(
-                name, raw, (*added, *(names[d] for d in raw.dims)), store.address
-            )
-            for name, raw in raws.items()
-        },
+        variables,
         {**start, **coordinates},
         _time_attributes(store, names),
         (store,),
+        refused,
     )
     _check_sizes(part)
     return part
 
 
-def _all_fields(store: RawStore) -> dict[str, RawVariable]:
+def _all_fields(store: RawStore, refused: dict[str, str]) -> dict[str, RawVariable]:
     """Every variable that holds numbers along axes that the project knows."""
     found = {name: store.variable(name) for name in store.names()}
-    fields = {n: v for n, v in found.items() if v is not None and _is_field(n, v)}
+    fields = {
+        name: variable
+        for name, variable in found.items()
+        if variable is not None and _is_field(name, variable, refused)
+    }
     if any(_HORIZONTAL <= _canonical(variable) for variable in fields.values()):
         return fields
     held = (f'{n} {v.dims}' for n, v in found.items() if v is not None)
@@ -130,8 +141,11 @@ def _canonical(variable: RawVariable) -> set[str]:
     return set(canonical_names(set(variable.dims)).values())
 
 
-def _is_field(name: str, variable: RawVariable) -> bool:
-    """Whether a variable is neither a coordinate nor a time nor along foreign axes."""
+def _is_field(name: str, variable: RawVariable, refused: dict[str, str]) -> bool:
+    """Whether a variable is neither a coordinate nor a time nor along foreign axes.
+
+    The last is put down in `refused`.
+    """
     stated = str(variable.attributes.get('units', ''))
     is_time = ' since ' in stated or conversion(stated, 's') is not None
     if variable.dtype.kind not in 'iufb' or is_time or name in variable.dims:
@@ -141,8 +155,9 @@ def _is_field(name: str, variable: RawVariable) -> bool:
     names = canonical_names(set(variable.dims))
     pairs = zip(variable.dims, variable.shape, strict=True)
     foreign = {dim: size for dim, size in pairs if names[dim] not in DIMS and size > 1}
-    if foreign:
-        _LOGGER.info('%s is left out: it has the axes %s', name, foreign)
+    if foreign and _HORIZONTAL <= _canonical(variable):
+        axes = ', '.join(f'{dim} ({size})' for dim, size in foreign.items())
+        refused[name] = f'has the foreign axis {axes}: select along it'
     return bool(variable.dims) and not foreign
 
 
@@ -183,7 +198,9 @@ def _one_start(
             return names, {}
         stored = next(name for name, dim in names.items() if dim == 'time')
         period = store.variable('forecast_period')
+        # The lead times that the file states, or else those that its times imply.
         if period is None or period.dims != (stored,):
+            # The size, 0 here, serves to count members only.
             valid = read_coordinate('time', stored, 0, store)
             leads = valid - start
         else:
@@ -198,6 +215,7 @@ def _time_attributes(store: RawStore, names: Mapping[str, str]) -> dict[str, Any
     stored = next((name for name, dim in names.items() if dim == 'time'), None)
     variable = store.variable(stored) if stored else None
     attributes = {} if variable is None else variable.attributes
+    # What says how times are stored: they are decoded by now.
     encoding = ('units', 'calendar', 'dtype', '_FillValue', '_ARRAY_DIMENSIONS')
     return {k: v for k, v in attributes.items() if k not in encoding}
 
@@ -225,18 +243,24 @@ def _join(address: str, parts: Sequence[Part]) -> Part:
             f'expected a time axis in each of the {len(parts)} stores of {address}, to '
             'join them along; open one of them'
         )
+    # By time, whatever their names or the order in which they were given.
     ordered = sorted(parts, key=lambda part: part.coordinates['time'][0])
     times = np.concatenate([part.coordinates['time'] for part in ordered])
+    refused = {name: why for part in parts for name, why in part.refused.items()}
     variables = {
         name: join([_decoded(part, name) for part in ordered], 'time')
         for name in first.variables
+        if name not in refused
     }
+    if not variables:
+        raise ValueError('; '.join(refused.values()))
     return dataclasses.replace(
         first,
         address=address,
         variables=variables,
         coordinates={**first.coordinates, 'time': times},
         stores=tuple(store for part in parts for store in part.stores),
+        refused=refused,
     )
 
 
@@ -249,16 +273,17 @@ def _decoded(part: Part, name: str) -> DecodedVariable:
 def _check_together(part: Part, first: Part) -> None:
     """Raises `ValueError` unless `part` can stand beside `first`."""
     address, other = part.address, first.address
-    if set(part.variables) != set(first.variables):
+    found, expected = ({*of.variables, *of.refused} for of in (part, first))
+    if found != expected:
         raise ValueError(
-            f'{address}: expected the variables of {other}, {sorted(first.variables)}, '
-            f'got {sorted(part.variables)}'
+            f'{address}: expected the variables of {other}, {sorted(expected)}, '
+            f'got {sorted(found)}'
         )
-    for name in _TOGETHER:
-        expected, found = first.attributes.get(name), part.attributes.get(name)
-        if found != expected:
+    for name in TIES:
+        of_first, of_part = first.attributes.get(name), part.attributes.get(name)
+        if of_part != of_first:
             raise ValueError(
-                f'{address}: {name} {found} differs from {expected} of {other}; keep '
+                f'{address}: {name} {of_part} differs from {of_first} of {other}; keep '
                 'the forecasts of each run and checkpoint in their own directory'
             )
     for dim in first.coordinates.keys() | part.coordinates.keys() - {'time'}:
@@ -269,7 +294,8 @@ def _check_together(part: Part, first: Part) -> None:
                 f'{address}: {dim} differs from that of {other}; '
                 'keep the forecasts of each experiment in their own directory'
             )
-    for name, variable in part.variables.items():
+    for name in part.variables.keys() & first.variables.keys():
+        variable = part.variables[name]
         if variable.dims != first.variables[name].dims:
             raise ValueError(
                 f'{address}: {name} has the dims {variable.dims}, in {other} '

@@ -65,16 +65,13 @@ def prepare(setup: Experiment, atmosphere: Atmosphere) -> Preparation:
 
     A folder that cannot be written to stops nothing: then every run computes anew.
 
-    Args:
-      setup: the experiment.
-      atmosphere: its store, with at least its variables.
-
     Raises:
       ValueError: a channel that cannot be scaled, or a chunk that cannot be read.
     """
     training, validation = _parts(setup, atmosphere)
     scanned = training.scan()
     found = [scanned.invalid_times, validation.search()]
+    # Each once: the periods may overlap.
     return Preparation(scanned.statistics, np.unique(np.concatenate(found)))
 
 
@@ -130,14 +127,7 @@ def _parts(setup: Experiment, atmosphere: Atmosphere) -> tuple[_Part, _Part]:
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """A period of a data set.
-
-    Attributes:
-      atmosphere: the opened store.
-      channels: those in use.
-      period: first and last date, included.
-      home: folder of all preparations.
-    """
+    """A period, first and last date included, of a data set."""
 
     atmosphere: Atmosphere
     channels: ChannelIndex
@@ -204,6 +194,7 @@ class _Part:
         return _read_times(self.folder / _INVALID_TIMES)
 
     def _missed(self, error: Exception, what: str) -> None:
+        # Nothing there is ordinary; something that cannot be used wants a word.
         if self.folder.is_dir():
             _LOGGER.info('%s', error)
         _LOGGER.info(
@@ -216,6 +207,7 @@ class _Part:
     def _keep(
         self, invalid: np.ndarray, statistics: xarray.Dataset | None = None
     ) -> None:
+        # Asked anew: what changed meanwhile must not be found under what it was.
         if self._key() != self.key:
             _LOGGER.info('%s changed while it was read', self.atmosphere.source)
             return
@@ -266,6 +258,7 @@ def _check_period(
     """Refuses statistics of times outside the training period."""
     first, last = setup.data.train
     begin, end = (statistics.attrs[name] for name in ('first_time', 'last_time'))
+    # The last date may be shortened, and means all of it.
     if not (first <= begin and end[: len(last)] <= last):
         raise _foreign(statistics, setup, files)
 
@@ -283,7 +276,12 @@ def _foreign(
     found = (statistics.attrs[name] for name in ('store', 'first_time', 'last_time'))
     return ValueError(
         'expected statistics of {} from {} to {}, found those of {} from {} to {} in '
-        '{}; delete that file to compute them again'.format(
-            setup.data.store, first, last, *found, files.statistics
+        '{}; delete that file, and {} beside it, to compute them again'.format(
+            setup.data.store,
+            first,
+            last,
+            *found,
+            files.statistics,
+            files.invalid_times.name,
         )
     )

@@ -32,14 +32,9 @@ def prepare_climatology(
     It is too large to be kept beside the statistics; where it was written last is noted
     there, and the next run that wants the same takes it from that place.
 
-    Args:
-      setup: the experiment.
-      path: Zarr store to write.
-      store: another store than the experiment's.
-      start: first date, included; that of the training period where None.
-      end: last date, included; that of the training period where None.
-      window_days: width of the window; the experiment's where None.
-      overwrite: compute it even if it is there, and replace a climatology at `path`.
+    Store, first and last date (those of the training period) and width of the window
+    are the experiment's where they are None. To `overwrite` is to compute it even if it
+    is there, and to replace a climatology at `path`.
 
     Returns:
       What was done, for the reader.
@@ -63,6 +58,7 @@ def prepare_climatology(
         return f'{os.fspath(path)} is that of the same data already'
     note = preparation_folder(setup) / key / 'climatology.json'
     elsewhere = None if overwrite else _noted(note)
+    # Looked at: since the note it may have gone, or become another.
     if elsewhere is not None and _is_climatology(elsewhere, key):
         output = Output(path, CLIMATOLOGY, sources=(atmosphere.source,))
         with output.replacing() as temporary:

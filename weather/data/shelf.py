@@ -30,6 +30,7 @@ _ENVIRONMENT = 'SPHERECAST_PREPARATION'
 def preparation_folder(setup: Experiment) -> pathlib.Path:
     """Where preparations are kept."""
     caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    # The environment first: it is the machine's, the config may come from another.
     chosen = os.environ.get(_ENVIRONMENT) or setup.data.preparation
     return pathlib.Path(chosen or f'{caches}/spherecast').expanduser()
 

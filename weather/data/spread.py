@@ -27,11 +27,13 @@ class Spread(NamedTuple):
         with np.errstate(invalid='ignore'):  # inf - inf; sorted out below.
             means = fields.mean(axis=-1) @ area_weights / num_lat
             fields -= means[..., None, None]
+            # Without an array of the squares.
             squares = np.vecdot(fields, fields) @ area_weights / (num_lat * num_lon)
         valid = np.isfinite(squares)
         count = valid.sum(axis=0)
         means = np.where(valid, means, 0)
         mean = means.sum(axis=0) / np.maximum(count, 1)
+        # The spread of all: within each time, and of the times' means about theirs.
         between = np.where(valid, (means - mean) ** 2, 0)
         within = np.where(valid, squares, 0)
         return Block(cls(count, mean, (within + between).sum(axis=0)), valid)

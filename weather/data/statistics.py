@@ -230,7 +230,8 @@ def _stream(
         fields[...] = field[block].values.reshape(fields.shape)
         with np.errstate(invalid='ignore'):
             tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
-        tendencies[~follows[block]] = np.nan
+        tendencies[~follows[block]] = np.nan  # Over a gap there is no step.
+        # Kept for the next block before `Spread.of`, which works in place.
         buffer[0] = fields[-1]
         found = Spread.of(fields, area_weights)
         finite[block] = found.valid.all(axis=1)
@@ -354,6 +355,7 @@ def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
         'compute the statistics anew': np.full(std.shape, (std == tendency).all()),
     }
     channels = _channels_of(statistics)
+    # The first reason that fits is said: those below may follow from it.
     for reason, bad in bad_by_reason.items():
         if bad.any():
             named = ', '.join(str(channels[i]) for i in np.flatnonzero(bad))

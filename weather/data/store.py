@@ -13,6 +13,7 @@ until values are asked for.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -29,12 +30,15 @@ from weather.data.stored_field import DIMS, LazyField, StoredField
 from weather.data.times import check_increasing, check_times, common_timestep
 from weather.variables import VARIABLES, as_level
 
+_LOGGER = logging.getLogger(__name__)
+
 _COORDINATE_ATTRIBUTES = {
     'time': {'standard_name': 'time'},
     'level': {'standard_name': 'air_pressure', 'units': 'hPa', 'positive': 'down'},
     'latitude': {'standard_name': 'latitude', 'units': 'degrees_north'},
     'longitude': {'standard_name': 'longitude', 'units': 'degrees_east'},
 }
+# Said of stored numbers, and no longer true of values.
 _PACKING = (
     '_FillValue', 'missing_value', 'scale_factor', 'add_offset', '_Unsigned',
     'valid_min', 'valid_max', 'valid_range', '_ARRAY_DIMENSIONS', 'coordinates',
@@ -56,12 +60,10 @@ class Atmosphere:
     """An opened store, for those who read many fields fast.
 
     Attributes:
-      source: path or address.
       dataset: the lazy Dataset that `open_store` returns, statics included.
       fields: the variables, readable without xarray's overhead.
       levels: levels in hPa of each variable, floats where they are not whole; empty
         for one without levels.
-      grid: where the fields are sampled.
     """
 
     source: str
@@ -133,6 +135,8 @@ def open_atmosphere(
     part = open_parts(path, storage_options, wanted)
     source = part.address
     if levels is None:
+        for name in part.refused.keys() & VARIABLES:
+            raise ValueError(part.refused[name])
         levels = _known_levels(part, exclude=statics)
     chosen = {name: tuple(map(as_level, of_name)) for name, of_name in levels.items()}
     axes = order_axes(part.coordinates, source).with_levels(chosen, source)
@@ -168,15 +172,18 @@ def open_dataset(
     Returns:
       Every variable that holds numbers, float32, dims among `DIMS` in that order; known
       variables in SI units, unknown ones as they are. `preferred_chunks` stand in the
-      encoding. A member axis of one is kept for forecasts alone.
+      encoding. A member axis of one is kept for forecasts alone. What is no field, or
+      in units that do not convert, is left out with a warning; `refused` says why.
 
     Raises:
       ValueError: unreadable, nothing that is a field, an axis without its coordinate,
-        units that do not convert. `StoreNotFoundError` where nothing is there.
+        no variable in units that convert. `StoreNotFoundError` where nothing is there.
     """
     part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
     axes = order_axes(part.coordinates, part.address)
     if 'time' in axes.coordinates:
+        # Starts are put in order, and may only not repeat; of other times disorder on
+        # disk is a mistake.
         times = (axes if what == 'forecast' else part).coordinates['time']
         check_increasing(times, part.address)
     elif what == 'truth':
@@ -187,18 +194,31 @@ def open_dataset(
         )
     one_member = what != 'forecast' and axes.sizes.get('member') == 1
     dims = [dim for dim in DIMS if not (dim == 'member' and one_member)]
-    fields = {name: _field(part, name, axes, dims) for name in part.variables}
+    fields, reasons = {}, dict(part.refused)
+    for name in part.variables:
+        try:
+            fields[name] = _field(part, name, axes, dims)
+        except ValueError as error:
+            reasons[name] = str(error)
+    if not fields:
+        raise ValueError('; '.join(reasons.values()))
+    for name, reason in reasons.items():
+        _LOGGER.warning('%s of %s is left out: %s', name, part.address, reason)
     dataset = _dataset(part, fields, axes)
-    dataset.encoding['source'] = part.address
+    dataset.encoding |= {'source': part.address, 'refused': reasons}
     dataset.set_close(part.close)
     return dataset
+
+
+def refused(dataset: xarray.Dataset) -> dict[str, str]:
+    """Why, by name, `open_dataset` left a variable out."""
+    return dict(dataset.encoding.get('refused', {}))
 
 
 def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     """Returns the time step of a store: the most common difference between times.
 
-    Raises:
-      ValueError: the store holds fewer than two times.
+    `ValueError` for fewer than two times.
     """
     return common_timestep(dataset['time'].values)
 
@@ -254,6 +274,7 @@ def _known_levels(
     part: Part, *, exclude: Sequence[str]
 ) -> dict[str, tuple[float, ...]]:
     """Every known variable with a time axis, at all levels of the store."""
+    # Ascending, as the axis will be; the store may have them the other way round.
     vertical = np.sort(part.coordinates.get('level', np.empty(0))).tolist()
     levels = {
         name: tuple(map(as_level, vertical)) if 'level' in variable.dims else ()
@@ -291,6 +312,7 @@ def _dataset(
             variables[name] = variables[name].isel(time=0)
     used = {dim for variable in variables.values() for dim in variable.dims}
     attributes = {**_COORDINATE_ATTRIBUTES}
+    # Its own words tell starts from valid times: see `forecasts.open_forecasts`.
     if part.time_attributes:
         attributes['time'] = dict(part.time_attributes)
     coordinates = {
@@ -311,6 +333,7 @@ def _lazy_variable(field: StoredField) -> xarray.Variable:
             'standard_name': known.standard_name,
             'long_name': known.long_name,
         }
+    # So that xarray adds up selections, and reads what is left of them at the end.
     data = indexing.LazilyIndexedArray(LazyField(field))
     encoding = {'preferred_chunks': field.chunks}
     return xarray.Variable(field.dims, data, attributes, encoding)

@@ -37,8 +37,6 @@ class StoredField:
     """One variable of a store.
 
     Attributes:
-      name: name of the variable.
-      source: path or address of the store, for messages.
       variable: the decoded variable, axes in stored order.
       positions: for every dim, the place on the stored axis of each canonical entry. An
         axis that is not among them has one entry and is left out.
@@ -100,6 +98,7 @@ class StoredField:
         chunk = _ENDLESS if dim in DIMS[-2:] else self.chunks[dim]
         return _runs(self.positions[dim][selected], chunk)
 
+    # Found once and not at every reading: most readings are whole but in time.
     @functools.cached_property
     def _whole_axes(self) -> dict[str, list[_Run]]:
         everything = {dim: np.arange(self.positions[dim].size) for dim in self.dims}
@@ -118,7 +117,7 @@ class StoredField:
         one = slice(0, 1)
         values = self._fetch(tuple(boxes.get(d, one) for d in self.variable.dims))
         values = values.transpose(self._order)
-        values = values.reshape(values.shape[: len(self.dims)])
+        values = values.reshape(values.shape[: len(self.dims)])  # The rest are ones.
         for pieces in itertools.product(*(run.pieces for run in block)):
             target = tuple(piece.target for piece in pieces)
             out[target] = values[tuple(piece.box for piece in pieces)]
@@ -134,6 +133,7 @@ class StoredField:
                 'truncated or damaged, or the connection broke: copy the chunk again '
                 'from its source'
             ) from error
+        # Infinity in float32 was not made here: it is for checks of finite values.
         if self.variable.dtype != np.float32 and self._overflows(values):
             raise ValueError(
                 f'expected finite numbers in {self.name}'
@@ -165,6 +165,7 @@ class StoredField:
         if 'time' not in self.variable.dims:
             return ''
         axis = self.variable.dims.index('time')
+        # As slow as this is, it is for a message.
         for time in range(box[axis].start, box[axis].stop):
             if is_bad(box[:axis] + (slice(time, time + 1),) + box[axis + 1 :]):
                 return f' at {self.times[time].astype("datetime64[s]")}'
@@ -214,6 +215,7 @@ def _pieces(positions: np.ndarray) -> Iterator[_Piece]:
             stop = start + int(others[0]) + 1 if others.size else positions.size
         first = int(positions[start])
         end = first + step * (stop - start)
+        # A slice down to the first entry ends at None: -1 would be the last one.
         yield _Piece(slice(start, stop), slice(first, end if end >= 0 else None, step))
         start = stop
 

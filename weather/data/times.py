@@ -24,6 +24,7 @@ def decode_times(
       ValueError: no times, another calendar than ours, or missing times.
     """
     calendar = str(attributes.get('calendar', 'standard')).lower()
+    # cftime's times, which xarray has made of a calendar that NumPy lacks.
     if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'calendar'):
         calendar = stored.flat[0].calendar
     if calendar not in _CALENDARS:
@@ -31,6 +32,8 @@ def decode_times(
             f'expected times in the standard calendar, found the calendar {calendar!r} '
             f'in {source}; convert it with xarray.Dataset.convert_calendar'
         )
+    if stored.dtype == object and stored.size and hasattr(stored.flat[0], 'isoformat'):
+        stored = np.array([time.isoformat() for time in stored.flat], 'datetime64[us]')
     times = _decode('time', stored, attributes, source)
     if times.dtype.kind != 'M':
         found = {k: attributes[k] for k in ('units', 'calendar') if k in attributes}
@@ -78,6 +81,7 @@ def _to_seconds(values: np.ndarray, source: str) -> np.ndarray:
             'to its end'
         )
     kind = values.dtype.kind
+    # To the nearest second, which `astype` alone would cut off to.
     whole = values.astype(f'{kind}8[s]')
     rest = values.astype(f'{kind}8[ns]') - whole
     return (whole + (2 * rest >= _SECOND) * _SECOND).astype(f'{kind}8[ns]')
@@ -106,7 +110,7 @@ def check_times(times: np.ndarray, source: str) -> None:
     check_increasing(times, source)
     steps = np.diff(times)
     if steps.size < 2:
-        return
+        return  # One step fits itself, and a single time has none.
     step = common_timestep(times)
     irregular = np.flatnonzero(steps % step)
     if irregular.size:

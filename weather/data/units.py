@@ -57,6 +57,7 @@ def to_canonical(name: str, units: object, source: str) -> Conversion:
     Raises:
       ValueError: units that measure something else, or that nobody understands.
     """
+    # Nothing said is taken for right: `checks` looks at the values too.
     text = str(units).strip() if units is not None else ''
     if name not in VARIABLES or text.lower() in ('', 'unknown'):
         return Conversion()

@@ -67,6 +67,7 @@ class WindowIndex:
             )
         self._inside = inside
         self._valid = ~np.isin(self.times, np.asarray(invalid, self.times.dtype))
+        # By length: a curriculum has few, and every batch asks for one.
         self._starts: dict[int, np.ndarray] = {}
 
     def starts(self, num_steps: int) -> np.ndarray:
@@ -90,6 +91,7 @@ class WindowIndex:
 
     def _find(self, num_steps: int) -> np.ndarray:
         inside = np.flatnonzero(self._inside)
+        # Windows end within the period too: its last times begin none.
         starts = inside[: max(inside.size - num_steps, 0)]
         steps_fit = np.diff(self.times) == self.timestep
         continuous = _all_within(steps_fit, starts, num_steps)
@@ -121,10 +123,6 @@ def invalid_times(
     depend on the number of times; restrict `dataset` with `.sel(time=...)` first where
     only a period is of interest.
 
-    Args:
-      dataset: opened by `store.open_store`.
-      levels: levels in hPa of each variable; empty for one without levels.
-
     Returns:
       Datetime64 of the invalid times, ascending.
     """
@@ -152,6 +150,7 @@ def invalid_times(
 
 def _all_within(flags: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """Returns whether `flags[start : start + length]` are all set, for each start."""
+    # As a difference of running sums: the same work for windows of any length.
     counts = np.concatenate([[0], np.cumsum(flags)])
     return counts[starts + length] - counts[starts] == length
 

@@ -1,1 +1,1 @@
-"""Scores, spectra and the report, for any forecasts in WeatherBench 2 schema."""
+"""Scores and spectra, for any forecasts in WeatherBench 2 schema."""

@@ -29,11 +29,13 @@ class Averages(NamedTuple):
       values: `[model, metric, level, region, lead]`, as `metrics.METRICS` before
         `final`.
       starts: `[level, region, lead]`, how many starts have no NaN there.
+      suspect: what makes one doubt that both sides are in the same units, if so.
     """
 
     levels: tuple[float | None, ...]
     values: np.ndarray
     starts: np.ndarray
+    suspect: str | None = None
 
 
 def average_scores(
@@ -41,10 +43,7 @@ def average_scores(
 ) -> dict[str, Averages]:
     """Scores every variable of a plan, and the vectors that they make, by name.
 
-    Args:
-      plan: what is compared with what.
-      mean: over the regions that are scored.
-      cache_bytes: memory for fields of truth and climatology that are read again.
+    `cache_bytes` is memory for fields of truth and climatology that are read again.
     """
     averages: dict[str, Averages] = {}
     for names in _together(plan.levels):
@@ -59,12 +58,14 @@ def _together(levels: Mapping[str, Sequence]) -> Iterator[tuple[str, ...]]:
         for wind in wind_pairs()
         if levels.get(wind.eastward, ()) == levels.get(wind.northward)
     ]
+    # Read once, both components serve the score of the vector too.
     yield from pairs
     for name in levels:
         if not any(name in pair for pair in pairs):
             yield (name,)
 
 
+@np.errstate(invalid='ignore')
 def _score_together(
     plan: pairing.Pairing,
     names: tuple[str, ...],
@@ -81,24 +82,29 @@ def _score_together(
     parts = len(levels), len(mean.names), plan.leads.size
     values = np.zeros((len(names), len(plan.models), len(metrics.NAMES), *parts))
     starts = np.zeros(parts, int)
+    suspects: dict[str, str | None] = {}
+    # Holes of the climatology are its own: they cost the others no start.
     compared = [row for row, m in enumerate(plan.models) if m != 'climatology']
     for start, lead, *fields in plan.forecast_fields(*names):
-        scored = np.stack(
-            [
-                reference.score_models(_ensemble_mean(field), start, lead)
-                for reference, field in zip(references, fields, strict=True)
-            ]
-        )
-        whole = ~np.isnan(scored[:, compared, _SQUARED]).any(axis=(0, 1))
+        pairs = [*zip(references, map(_ensemble_mean, fields), strict=True)]
+        if not suspects:
+            found = [of.suspicion(field, start, lead) for of, field in pairs]
+            suspects = dict(zip(names, found, strict=True))
+        scored = np.stack([of.score_models(field, start, lead) for of, field in pairs])
+        # Squared errors tell: they are finite wherever all fields are.
+        whole = np.isfinite(scored[:, compared, _SQUARED]).all(axis=(0, 1))
         values[..., lead] += np.where(whole, scored, 0)
         starts[..., lead] += whole
-    with np.errstate(invalid='ignore'):
-        values /= starts
+    values /= starts
     of_name = dict(zip(names, values, strict=True))
     for wind in wind_pairs():
         if (wind.eastward, wind.northward) == names:
+            # Mean squares still: the root is taken of their sum.
             of_name[wind.vector] = np.where(_ADDS_UP, values.sum(axis=0), np.nan)
-    return {name: Averages(levels, v, starts) for name, v in of_name.items()}
+    return {
+        name: Averages(levels, of, starts, suspects.get(name))
+        for name, of in of_name.items()
+    }
 
 
 def _ensemble_mean(fields: np.ndarray) -> np.ndarray:
@@ -126,13 +132,7 @@ class _Reference:
         self._of_climatology: dict[int, dict[str, np.ndarray]] = {}
 
     def score_models(self, forecast: np.ndarray, start: int, lead: int) -> np.ndarray:
-        """Returns `[model, metric, level, region]` at one start and lead time.
-
-        Args:
-          forecast: `[level, lat, lon]`.
-          start: number of the start in the plan.
-          lead: number of the lead time in the plan.
-        """
+        """Returns `[model, metric, level, region]`, for numbers of the plan."""
         valid = int(self._plan.valid[start, lead])
         scored = []
         for model in self._plan.models:
@@ -144,6 +144,25 @@ class _Reference:
             scored.append(metrics.of_start(self._means(field, valid)))
         return np.stack(scored)
 
+    def suspicion(self, forecast: np.ndarray, start: int, lead: int) -> str | None:
+        """Says what is not in the units of the truth, by its size; arguments as above.
+
+        Where a `units` attribute is absent nobody knows, and Celsius would be scored
+        against kelvin in silence.
+        """
+        valid = int(self._plan.valid[start, lead])
+        fields = {'forecast': forecast}
+        if self._climatology is not None:
+            fields['climatology'] = self._climatology(valid)
+        for what, field in fields.items():
+            for one, other in zip(field, self._truth(valid), strict=True):
+                if means := _unlike(one, other):
+                    return (
+                        f'mean {means[0]:.4g} in the {what}, {means[1]:.4g} in the '
+                        'truth: are the units of one not what it says, or left out?'
+                    )
+        return None
+
     def _means(self, forecast: np.ndarray, valid: int) -> dict[str, np.ndarray]:
         truth = self._truth(valid)
         if self._climatology is None:
@@ -151,6 +170,7 @@ class _Reference:
         means = metrics.regional_means(
             forecast, truth, self._mean, self._climatology(valid)
         )
+        # The same for every forecast of that time: see `metrics.regional_means`.
         of_truth = self._means_of_climatology(valid)['squared_error']
         return {**means, 'truth_anomaly_squared': of_truth}
 
@@ -166,3 +186,18 @@ class _Reference:
                 climatology, truth, self._mean
             )
         return self._of_climatology[valid]
+
+
+def _unlike(one: np.ndarray, other: np.ndarray) -> tuple[float, float] | None:
+    """The means of two fields that differ as no two weathers do; None of others.
+
+    Far outside of what varies on the map, and by the order of the mean itself.
+    """
+    both = np.isfinite(one) & np.isfinite(other)
+    if not both.any():
+        return None
+    found = [field[both].astype(np.float64) for field in (one, other)]
+    means = float(found[0].mean()), float(found[1].mean())
+    spread, apart = min(of.std() for of in found), abs(means[0] - means[1])
+    is_unlike = spread > 0 and apart > max(5 * spread, max(map(abs, means)) / 2)
+    return means if is_unlike else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,10 @@ import xarray as xr
 from weather.evaluation import metrics, pairing, readers, score_file, shared
 from weather.evaluation.averages import Averages, average_scores
 from weather.evaluation.regions import WEIGHTING, RegionalMean, regions_on
+from weather.outputs import TIES
 from weather.variables import wind_pairs
+
+_LOGGER = logging.getLogger(__name__)
 
 # For callers that score and write.
 COLUMNS, NO_LEVEL = score_file.COLUMNS, score_file.NO_LEVEL
@@ -68,7 +72,8 @@ def evaluate(
       beside its components with its RMSE alone. A start with a NaN inside a region is
       left out there; a score is NaN where that is every start, or where it is not
       defined. Attributes say which sources, starts, grid and weights are behind the
-      numbers, and `not_scored`, as JSON, what was left out and why.
+      numbers, and, as JSON, `not_scored` what was left out and why, `suspect` what
+      seems to be in other units than the truth.
 
     Raises:
       ValueError: sources that do not fit together; the message says where.
@@ -90,16 +95,20 @@ def evaluate(
     points = plan.truth.latitude.values, plan.truth.longitude.values
     mean = RegionalMean(*points, regions_on(*points, regions))
     averages = average_scores(plan, mean, cache_bytes)
+    suspect = {name: of.suspect for name, of in averages.items() if of.suspect}
+    for name, reason in suspect.items():
+        _LOGGER.warning('%s: %s', name, reason)
     return _assemble(plan, averages, mean.names).assign_attrs(
         {key: address for key, address in addresses.items() if address is not None},
         **{
             f'forecast_{key}': plan.forecasts.attrs[key]
-            for key in score_file.FORECAST_KEYS
+            for key in TIES
             if key in plan.forecasts.attrs
         },
         **plan.describe(),
         weighting=WEIGHTING,
         not_scored=json.dumps(_not_scored(plan, averages, mean.names)),
+        suspect=json.dumps(suspect),
     )
 
 
@@ -118,6 +127,7 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
     chosen = shown.lead_time_hours % every_hours == 0
     shown = shown[chosen] if chosen.any() else shown
     shown = _headline_rows(shown)
+    # Text: pandas drops rows whose index is missing.
     level = ['' if pd.isna(level) else f'{level:g}' for level in shown.level]
     shown = shown.assign(level=level)
     rows = shown.pivot_table(
@@ -126,18 +136,21 @@ def format_scores(scores: xr.Dataset, *, every_hours: int = 24) -> str:
         values='value',
         sort=False,
     )
-    not_scored = json.loads(scores.attrs.get('not_scored', '{}'))
     lines = [
         f'{key}: {value}'
         for key, value in scores.attrs.items()
-        if key not in ('starts', 'not_scored')
+        if key not in ('starts', 'not_scored', 'suspect')
     ]
     lines += [
         f'RMSE, {region}, by lead time in hours:',
         rows.to_string(float_format=lambda value: f'{value:.4g}'),
     ]
-    if not_scored:
-        lines += ['not scored:', *(f'  {line}' for line in shared.describe(not_scored))]
+    # As text among the attributes, since netCDF knows no other nesting.
+    for title in ('not_scored', 'suspect'):
+        reasons = json.loads(scores.attrs.get(title, '{}'))
+        if reasons:
+            described = (f'  {line}' for line in shared.describe(reasons))
+            lines += [f'{title.replace("_", " ")}:', *described]
     return '\n'.join(lines)
 
 
@@ -168,6 +181,7 @@ def _assemble(
     values = np.full((len(names), *shape, plan.leads.size), np.nan)
     for row, name in enumerate(names):
         columns = [every_level.index(_number(x)) for x in averages[name].levels]
+        # Levels that a variable lacks stay NaN: one dataset has one axis of levels.
         values[row][:, :, columns] = averages[name].values
     dims = ('model', 'variable', 'level', 'region', 'lead_time')
     return xr.Dataset(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-STANDARD_GRAVITY = 9.80665  # m s-2; geopotential height by convention of the WMO.
+from weather.data.units import GRAVITY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Headline:
 
     Attributes:
       name: short name, such as Z500.
-      words: what it is.
       level: hPa.
       components: variables in a store; two are a wind vector, shown by its speed.
       scored: name of the variable in a table of scores.
@@ -49,7 +48,6 @@ class Headline:
     """
 
     name: str
-    words: str
     level: int
     components: tuple[str, ...]
     scored: str
@@ -76,12 +74,7 @@ class Headline:
         return None
 
     def select(self, dataset: xr.Dataset, **positions: int) -> dict[str, np.ndarray]:
-        """Reads the components at one time.
-
-        Args:
-          dataset: has the dimensions `latitude` and `longitude`, and those of
-            `positions`.
-          **positions: by dimension, as in `isel`.
+        """Reads the components at one time: `positions` as in `isel`.
 
         Returns:
           `[lat, lon]` float64 by component, SI units; the mean of members.
@@ -90,6 +83,7 @@ class Headline:
         for name in self.components:
             field = dataset[name].sel(level=self.level).isel(positions).compute()
             if 'member' in field.dims:
+                # A member that failed must not go unnoticed.
                 field = field.mean('member', skipna=False)
             values = field.transpose('latitude', 'longitude').values
             fields[name] = values.astype(np.float64)
@@ -105,12 +99,12 @@ class Headline:
 HEADLINES: tuple[Headline, ...] = (
     Headline(
         name='Z500',
-        words='Geopotential at 500 hPa',
         level=500,
         components=('geopotential',),
         scored='geopotential',
         in_scores=Display('m² s⁻²', 1.0, 0),
-        on_maps=Display('dam', 0.1 / STANDARD_GRAVITY, 1),
+        # Of geopotential height, which the WMO defines with standard gravity.
+        on_maps=Display('dam', 0.1 / GRAVITY, 1),
         in_spectra=Display('m⁴ s⁻⁴', 1.0, 0),
         map_words='Geopotential height at 500 hPa',
         colours='viridis',
@@ -118,7 +112,6 @@ HEADLINES: tuple[Headline, ...] = (
     ),
     Headline(
         name='T850',
-        words='Temperature at 850 hPa',
         level=850,
         components=('temperature',),
         scored='temperature',
@@ -130,7 +123,6 @@ HEADLINES: tuple[Headline, ...] = (
     ),
     Headline(
         name='Q700',
-        words='Specific humidity at 700 hPa',
         level=700,
         components=('specific_humidity',),
         scored='specific_humidity',
@@ -142,7 +134,6 @@ HEADLINES: tuple[Headline, ...] = (
     ),
     Headline(
         name='Wind 850',
-        words='Wind vector at 850 hPa',
         level=850,
         components=('u_component_of_wind', 'v_component_of_wind'),
         scored='wind_vector',

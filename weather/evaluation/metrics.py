@@ -43,6 +43,7 @@ _FIELDS: Mapping[str, Callable[[_Compared, np.ndarray], object]] = {
     ),
     'anomaly_squared': _anomaly_squared,
 }
+# Not to be had without a climatology; what needs them is NaN then.
 _OF_CLIMATOLOGY = ('anomaly_squared', 'truth_anomaly_squared')
 
 

@@ -41,6 +41,7 @@ def reader(
         for hour in hours
     }
     days = pd.Index(variable.dayofyear.values).get_indexer(times.day_of_year)
+    # Looked up for all times at once, and not anew at every field.
     of_time = [None] * len(times) if None in of_hour else times.hour
     return lambda position: of_hour[of_time[position]](int(days[position]))
 
@@ -52,6 +53,7 @@ def check_days(climatology: xr.Dataset, valid_times: np.ndarray) -> None:
     wanted = pd.MultiIndex.from_arrays(
         [
             times.day_of_year,
+            # One that serves every hour is looked up at hour 0.
             times.hour if 'hour' in climatology.dims else 0 * times.hour,
         ]
     )

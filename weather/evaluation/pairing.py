@@ -13,6 +13,7 @@ import xarray as xr
 
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
+from weather.data.store import refused
 from weather.evaluation import normals, readers, shared
 from weather.evaluation.regions import Region, extent
 
@@ -71,6 +72,7 @@ class Pairing:
         """The same with at most `max_starts` starts, spread evenly."""
         if max_starts is None or max_starts >= self.num_starts:
             return self
+        # Spread over the whole period, for a season is not a year.
         chosen = np.linspace(0, self.num_starts - 1, max_starts).round().astype(int)
         return dataclasses.replace(
             self,
@@ -102,7 +104,7 @@ class Pairing:
         """Starts, and the lead times that are read at once."""
         of_one_lead = {'time': 0, 'prediction_timedelta': 0}
         nbytes = sum(self.forecasts[name][of_one_lead].nbytes for name in names)
-        per_read = max(1, BLOCK_BYTES // nbytes)
+        per_read = max(1, BLOCK_BYTES // nbytes)  # A single one may be larger.
         for start in range(self.num_starts):
             for first in range(0, self.leads.size, per_read):
                 yield start, slice(first, min(first + per_read, self.leads.size))
@@ -134,7 +136,8 @@ class Pairing:
     def climatology_lacks(self, name: str) -> str | None:
         """Why a climatology serves a variable not, if so."""
         if self.climatology is None or name not in self.climatology:
-            return 'not in the climatology'
+            reasons = {} if self.climatology is None else refused(self.climatology)
+            return reasons.get(name, 'not in the climatology')
         variable = self.climatology[name]
         if 'dayofyear' not in variable.dims:
             return 'no axis dayofyear in the climatology'
@@ -171,14 +174,7 @@ def pair(
 ) -> Pairing:
     """Checks that the sources fit together and pairs their times.
 
-    Args:
-      forecasts: in canonical order, as are the others.
-      truth: what they are scored against.
-      climatology: what anomalies are departures from.
-      levels: as in `evaluate`.
-      lead_times: as in `evaluate`.
-      model: as in `evaluate`.
-      baselines: as in `evaluate`.
+    Datasets are in canonical order, the other arguments those of `evaluate`.
 
     Raises:
       ValueError: sources that do not fit together; the message says where.
@@ -187,7 +183,7 @@ def pair(
     if climatology is not None:
         readers.check_same_grid(climatology, truth, 'climatology')
     chosen = _select_baselines(baselines, climatology)
-    if model in BASELINES:
+    if model in BASELINES:  # Tables tell models apart by their names.
         raise ValueError(
             f'forecasts cannot be called {model!r}, as a baseline is; choose another '
             '--model_name'
@@ -253,6 +249,7 @@ def _select_leads(
     if lead_times is None:
         return np.arange(len(found))
     wanted = np.asarray(lead_times)
+    # pandas would take bare numbers for nanoseconds.
     if wanted.dtype.kind != 'm':
         raise ValueError(
             f'expected lead times as timedelta64, got {wanted.dtype}; write '
@@ -272,15 +269,7 @@ def _hours(lead_times: np.ndarray) -> list[float]:
 
 
 class _Times(NamedTuple):
-    """Which start and lead time is compared with which time of the truth.
-
-    Attributes:
-      rows: `[start]`, positions in the forecasts.
-      leads: `[lead]`, positions in the forecasts.
-      init: `[start]`, positions in the truth; -1 where it does not hold the start.
-      valid: `[start, lead]`, positions in the truth.
-      not_scored: reasons, by name, of starts and lead times that are left out.
-    """
+    """Which start and lead time is compared with which time: see `Pairing`."""
 
     rows: np.ndarray
     leads: np.ndarray
@@ -307,6 +296,7 @@ def _pair_times(
         [truth_times.get_indexer(init_times + lead) for lead in lead_times], axis=1
     )
     usable = valid >= 0
+    # Persistence is what the truth held at the start.
     if needs_initial:
         usable &= (init >= 0)[:, None]
     kept = _leads_in_common(usable)
@@ -337,6 +327,7 @@ def _leads_in_common(usable: np.ndarray) -> np.ndarray:
     if usable.all(axis=1).any():
         return np.arange(usable.shape[1])
     complete, kept = np.ones(len(usable), bool), []
+    # Those of many starts first, which so leave the most starts to the others.
     for lead in np.argsort(-usable.sum(axis=0), kind='stable'):
         if (complete & usable[:, lead]).any():
             complete &= usable[:, lead]

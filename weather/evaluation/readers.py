@@ -20,6 +20,7 @@ from weather.data import units
 from weather.data.forecasts import open_forecasts
 from weather.data.store import open_dataset
 
+# Public stores round coordinates to three decimals.
 COORDINATE_TOLERANCE_DEGREES = 1e-3
 _HORIZONTAL = ('latitude', 'longitude')
 
@@ -162,6 +163,7 @@ class LevelArray:
         self._selection: dict[str, Any] = {}
         if 'level' in variable.dims:
             found = np.asarray(variable.level.values, np.float64)
+            # In float64 on both sides: 500 and 500.0 are one level.
             matches = found == np.asarray(levels, np.float64)[:, None]
             self._missing = ~matches.any(axis=1)
             self._selection = {'level': _as_slice(matches.argmax(axis=1))}
@@ -222,5 +224,5 @@ def read_ahead(reads: Sequence[Callable[[], Any]]) -> Iterator[Any]:
             result = pending.result()
             pending = executor.submit(read)
             yield result
-            del result
+            del result  # Or a third one would be there while the next is awaited.
         yield pending.result()

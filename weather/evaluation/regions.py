@@ -113,9 +113,11 @@ def extent(latitudes: np.ndarray, longitudes: np.ndarray) -> Region:
     band = outer_bounds(np.sort(latitudes))
     columns = np.sort(np.mod(longitudes, 360))
     gaps = np.diff(np.append(columns, columns[0] + 360))
+    # What is not covered is the widest gap; the median is not moved by it.
     widest, step = int(gaps.argmax()), float(np.median(gaps))
     if gaps[widest] < 1.5 * step + EDGE_TOLERANCE_DEGREES:
         return Region((band,))
+    # The last column before the gap is the easternmost.
     east = columns[widest] + step / 2
     west = np.roll(columns, -1)[widest] - step / 2
     sides = float(np.mod(west, 360)), float(np.mod(east, 360))

@@ -6,6 +6,7 @@ the forecasts (digest of their config, checkpoint, starts) and to the bytes of t
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import json
@@ -21,7 +22,7 @@ import xarray as xr
 from learning import provenance
 from learning.files import MARK, Output, replacing, sidecar
 from weather.evaluation import metrics
-from weather.outputs import SCORES
+from weather.outputs import SCORES, TIES
 
 COLUMNS = (
     'model',
@@ -33,8 +34,6 @@ COLUMNS = (
     'value',
 )
 NO_LEVEL = -1
-# Attributes of forecasts that say which model made them from what.
-FORECAST_KEYS = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 
 
 def score_table(scores: xr.Dataset) -> pd.DataFrame:
@@ -50,6 +49,7 @@ def score_table(scores: xr.Dataset) -> pd.DataFrame:
     table = table[[*keys, *metrics.NAMES]].melt(keys, var_name='metric')
     groups = table.groupby(['model', 'variable', 'level', 'metric'], sort=False)
     table = table[groups.value.transform('count') > 0]
+    # A type that has a missing value: surface variables have no level.
     level = table.level.astype('Float64')
     table = table.assign(level=_whole(level.mask(level == NO_LEVEL)))
     return table.reset_index(drop=True)
@@ -71,6 +71,7 @@ def lead_times(lead_hours: Sequence[str] | None) -> np.ndarray | None:
     if lead_hours is None:
         return None
     try:
+        # Half hours are whole seconds; timedelta64 would cut hours off.
         seconds = np.round(np.array(lead_hours, float) * 3600)
     except ValueError as error:
         raise ValueError(
@@ -109,7 +110,8 @@ def check_output(output: Output) -> None:
     """
     output.check()
     # An orphan of ours says nothing of the new table; anything else stays.
-    Output(sidecar(output.path), SCORES, overwrite=True).check()
+    beside = sidecar(output.path)
+    dataclasses.replace(output, path=beside, overwrite=True).check()
 
 
 def read_scores(path: str | os.PathLike) -> pd.DataFrame:
@@ -166,7 +168,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
     """What stands beside a table."""
     attributes = scores.attrs
     forecast = {'address': attributes['forecast']} | {
-        key: attributes.get(f'forecast_{key}', '') for key in FORECAST_KEYS
+        key: attributes.get(f'forecast_{key}', '') for key in TIES
     }
     return {
         MARK: SCORES.name,
@@ -180,6 +182,7 @@ def _record(scores: xr.Dataset, table: pathlib.Path) -> dict[str, Any]:
         'grid': attributes['grid'],
         'weighting': attributes['weighting'],
         'not_scored': json.loads(attributes['not_scored']),
+        'suspect': json.loads(attributes.get('suspect', '{}')),
         'created': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
         'code_version': provenance.code_version(),
         'git_commit': provenance.git_commit(),

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from learning.spelling import did_you_mean
+from weather.data.store import refused
 from weather.evaluation import readers
 from weather.variables import VARIABLES, as_level
 
@@ -40,7 +41,9 @@ def select(
       ValueError: nothing in common, or something asked for that cannot be scored.
     """
     shared, reasons = {}, {}
-    for name in sorted({*map(str, forecasts), *map(str, truth)}, key=_rank):
+    names = {*map(str, forecasts), *map(str, truth)}
+    names |= refused(forecasts).keys() | refused(truth).keys()
+    for name in sorted(names, key=_rank):
         of_name, reason = _compare(name, forecasts, truth)
         if of_name:
             shared[name] = of_name
@@ -60,6 +63,7 @@ def select(
                 f'{name!r} is not in both forecast and truth{why}'
                 f'{did_you_mean(name, shared)}; they share {", ".join(shared)}'
             )
+        # In the order of their texts: None and numbers have no other.
         lacking = sorted(set(wanted or (None,)) - set(shared[name]), key=str)
         if lacking:
             raise ValueError(
@@ -69,6 +73,7 @@ def select(
     chosen: dict[str, tuple[float | None, ...]] = {
         name: tuple(wanted) or (None,) for name, wanted in levels.items()
     }
+    # Who says what to score knows that the rest is not scored.
     return Selection(chosen, {})
 
 
@@ -88,7 +93,9 @@ def _compare(
         ('forecast', forecasts, truth),
         ('truth', truth, forecasts),
     ):
-        if name not in other:
+        if name in refused(other):
+            return (), refused(other)[name]
+        if name not in other and name not in refused(one):
             near = did_you_mean(name, set(map(str, other)) - set(map(str, one)))
             return (), f'only in the {what}{near}'
     forecast, observed = forecasts[name], truth[name]

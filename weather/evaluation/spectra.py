@@ -78,9 +78,7 @@ def power_spectra(
 def variance_spectrum(transform: SpinTransform, field: np.ndarray) -> np.ndarray:
     """Variance of scalars by degree.
 
-    Args:
-      transform: holds spin 0, on the grid of the field.
-      field: `[..., lat, lon]`.
+    `field` is `[..., lat, lon]`, `transform` holds spin 0 on its grid.
 
     Returns:
       `[..., degree]` from degree 1; its sum is the area mean of the squared departure
@@ -98,10 +96,7 @@ def kinetic_energy_spectrum(
 ) -> np.ndarray:
     """Kinetic energy per unit mass by degree, m2 s-2.
 
-    Args:
-      transform: holds spin 1, on the grid of the wind.
-      eastward: `[..., lat, lon]`, m s-1.
-      northward: `[..., lat, lon]`, m s-1.
+    Components are `[..., lat, lon]`, m s-1; `transform` holds spin 1 on their grid.
 
     Returns:
       `[..., degree]` from degree 1; its sum is the area mean of (u^2 + v^2) / 2.
@@ -136,6 +131,7 @@ def zonal_energy_spectrum(field: np.ndarray, latitudes: np.ndarray) -> np.ndarra
 def _scalar_power(transform: SpinTransform, field: jax.Array) -> jax.Array:
     """`[..., lat, lon, 1]` to `[..., degree]`."""
     power = power_spectrum(transform.to_spectral({0: field}))[0]
+    # Harmonics have a square integral of 1, a mean square of 1 / 4 pi.
     return power[..., 1:, 0] / (4 * np.pi)
 
 
@@ -143,6 +139,7 @@ def _scalar_power(transform: SpinTransform, field: jax.Array) -> jax.Array:
 def _wind_power(transform: SpinTransform, wind: jax.Array) -> jax.Array:
     """`[..., lat, lon, 1]` to `[..., degree]`."""
     power = power_spectrum(transform.to_spectral({1: wind}))[1]
+    # As above, and half of the square of the speed.
     return power[..., 1:, 0] / (8 * np.pi)
 
 
@@ -212,6 +209,7 @@ def _spectra(
         readers.FieldReader(plan.truth[name], 'time', levels=levels, cache=cache)
         for name in quantity.components
     ]
+    # Starts share valid times: a spectrum of the truth is small, and kept.
     of_truth: dict[int, np.ndarray] = {}
     shape = (len(levels), plan.leads.size, transform.max_degree)
     forecast, truth = np.zeros(shape), np.zeros(shape)

@@ -38,9 +38,6 @@ class Summary:
     def __init__(self, table: pd.DataFrame):
         """Sorts the table.
 
-        Args:
-          table: columns `score_file.COLUMNS`.
-
         Raises:
           ValueError: it holds no model but baselines.
         """
@@ -55,6 +52,7 @@ class Summary:
         level = table.level.fillna(score_file.NO_LEVEL).astype(float)
         keyed = table.assign(level=level)
         keys = ['metric', 'variable', 'level', 'region', 'model', 'lead_time_hours']
+        # Sorted, or pandas warns of every look-up by some of the keys.
         self._values = keyed.set_index(keys).value.sort_index()
 
     @property
@@ -78,12 +76,7 @@ class Summary:
     ) -> pd.DataFrame:
         """Scores by lead time in hours (rows) and model (columns); empty if none.
 
-        Args:
-          metric: name among `metrics.METRICS`.
-          variable: as in the table.
-          level: hPa.
-          region: by default `self.region`.
-          display: unit to convert to; SI by default.
+        They are those of `region`, by default `self.region`, and SI without `display`.
         """
         try:
             values = self._values.loc[metric, variable, level, region or self.region]
@@ -128,6 +121,8 @@ class Summary:
         rmse = self.rmse(headline)
         if baseline not in rmse or self.model not in rmse:
             return None
+        # Not `>=`: where either is missing nothing is better.
         worse = ~(rmse[self.model] < rmse[baseline]).to_numpy()
+        # The end counts as worse: argmax of none would be 0.
         better = int(np.append(worse, True).argmax())
         return float(rmse.index[better - 1]) if better else 0.0

@@ -34,13 +34,12 @@ from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from learning import files
 from learning.files import MARK, Output, OutputError, Path
 from weather.forecasting.layout import (
-    TIES,
     ForecastLayout,
     to_dataset,
     variable_attributes,
 )
 from weather.forecasting.writer import ForecastWriter, StoreWriter, ThreadedWriter
-from weather.outputs import FORECAST, FORECASTS
+from weather.outputs import FORECAST, FORECASTS, TIES
 
 __all__ = [
     'ForecastLayout',
@@ -65,6 +64,7 @@ def open_writer(
     sources: tuple[Path, ...] = (),
 ) -> ForecastWriter:
     """Returns a `ZarrWriter` for a path that ends in .zarr, else a `NetcdfWriter`."""
+    # By the name alone: nothing is there yet that could tell.
     kind = ZarrWriter if _is_zarr(path) else NetcdfWriter
     return kind(path, layout, overwrite=overwrite, sources=sources)
 
@@ -137,6 +137,7 @@ class NetcdfWriter(StoreWriter):
         for path in self.paths:
             Output(path, FORECAST, overwrite=overwrite, sources=sources).check()
         _check_folder(self.directory, self.paths, layout)
+        # A folder that was there already stays, even if nothing comes of it.
         self._made_directory = not self.directory.exists()
         self._open: dict[int, netCDF4.Dataset] = {}
 
@@ -170,6 +171,7 @@ class NetcdfWriter(StoreWriter):
         coordinates.attrs[MARK] = FORECAST.name
         coordinates.to_netcdf(temporary, unlimited_dims=['time'], engine='netcdf4')
         with NETCDF4_PYTHON_LOCK:
+            # By netCDF4 itself: xarray writes whole variables, these come lead by lead.
             self._open[start] = file = netCDF4.Dataset(temporary, 'a')
             for name in self.layout.channels.variables:
                 dims = self.layout.netcdf_dims(name)
@@ -181,6 +183,7 @@ class NetcdfWriter(StoreWriter):
                     compression='zlib',
                     complevel=1,
                     shuffle=True,
+                    # As it comes: a lead time that is written is a chunk.
                     chunksizes=[
                         1
                         if dim in ('realization', 'time')
@@ -188,6 +191,7 @@ class NetcdfWriter(StoreWriter):
                         for dim in dims
                     ],
                 )
+                # Values go as they are: NaN is the fill value, nothing is scaled.
                 variable.set_auto_maskandscale(False)
                 variable.setncatts(variable_attributes(name))
 
@@ -352,6 +356,7 @@ def _check_folder(
     for leftover in folder.glob('forecast_*.nc.tmp'):
         if _LEGACY_LEFTOVER.fullmatch(leftover.name):
             files.remove(leftover)
+    # Each file has times of its own; all else must be the same to be read together.
     expected = layout.netcdf_coordinates(0).drop_vars(
         ['time', 'forecast_reference_time']
     )

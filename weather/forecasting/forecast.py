@@ -49,10 +49,8 @@ _HOUR = np.timedelta64(1, 'h')
 class Slab(NamedTuple):
     """One lead time of some starts.
 
-    Attributes:
-      starts: which starts.
-      lead: position of the lead time.
-      states: `[start, lat, lon, channel]` float32, SI units; members after the start.
+    `lead` is its position; states are `[start, lat, lon, channel]` float32, SI units,
+    members after the start.
     """
 
     starts: slice
@@ -63,6 +61,7 @@ class Slab(NamedTuple):
 def hours(first: float, last: float, *, step: float) -> np.ndarray:
     """Lead times from `first` to `last` hours, both included."""
     count = int(round((last - first) / step)) + 1
+    # timedelta64 is an integer: half hours must not be cut off.
     seconds = np.round(3600 * (first + step * np.arange(count))).astype(int)
     return seconds * np.timedelta64(1, 's')
 
@@ -70,9 +69,7 @@ def hours(first: float, last: float, *, step: float) -> np.ndarray:
 def open_store(run: Run, path: str | None = None) -> Atmosphere:
     """Opens a store with the variables and the grid of a run.
 
-    Args:
-      run: the run.
-      path: another store than the one it was trained on.
+    `path` names another store than the one it was trained on.
 
     Raises:
       ValueError: the store lacks a variable or level, or has another grid.
@@ -119,6 +116,7 @@ def run(
         trained, atmosphere, init_times, lead_times, num_members=num_members
     )
     check_inputs(trained, atmosphere, layout)
+    # All at once here: what does not fit in memory is for `write_all`.
     shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
     states = np.empty(shape, np.float32)
     for slab in stream(trained, atmosphere, layout, batch_size=batch_size):
@@ -164,7 +162,7 @@ def write_all(
     if init_times is None:
         init_times = default_init_times(trained, atmosphere, lead_times[-1])
     if include_initial:
-        lead_times = np.append(0 * lead_times[:1], lead_times)
+        lead_times = np.append(0 * lead_times[:1], lead_times)  # In the same unit.
     layout = make_layout(trained, atmosphere, init_times, lead_times)
     done = f'forecasts of {lead_times[-1] / _HOUR:g} h in {output}'
     if skip_existing:
@@ -174,24 +172,29 @@ def write_all(
             print(f'0 {done}')
             return
         layout = layout.only(~finished)
+    # Before the store is checked, which reads it: what stands in the way is cheap to
+    # find.
     writer = open_writer(
         output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
-    try:
-        with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
-            check_inputs(trained, atmosphere, layout)
-            check_initial_states(atmosphere, layout)
+    with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
+        check_inputs(trained, atmosphere, layout)
+        check_initial_states(atmosphere, layout)
+        # Between two fields only: a process that ends while a step still runs dies of a
+        # segmentation fault.
+        with signals.postponed() as request:
             for slab in stream(
                 trained, atmosphere, layout, batch_size=settings.batch_size
             ):
                 threaded.write(slab.lead, slab.states, starts=slab.starts)
                 bar.update(len(slab.states))
-    except signals.Interrupted as interrupted:
-        interrupted.message += (
-            f': what was finished stays in {output}, what was not is removed; the same '
-            'command with --skip_existing goes on'
-        )
-        raise
+                if request.number is not None:
+                    raise signals.Interrupted(
+                        request.number,
+                        f'stopped by {request.name}: what was finished stays in '
+                        f'{output}, what was not is removed; the same command with '
+                        '--skip_existing goes on',
+                    )
     print(f'{len(layout.init_times)} {done}')
 
 
@@ -265,12 +268,13 @@ def stream(
 
     Values are as the model gives them; writers, and `run`, refuse implausible ones.
     """
+    # A state takes the place of the one before it, however many there are.
     advance = jax.jit(_advance, donate_argnums=2)
     normalize = jax.jit(Forecaster.normalize)
     to_si = jax.jit(Forecaster.denormalize)
     members = layout.num_members
     count = len(layout.init_times)
-    batch_size = min(batch_size, count)
+    batch_size = min(batch_size, count)  # Not to fill up what nobody asked for.
     for first in range(0, count, batch_size):
         starts = slice(first, min(first + batch_size, count))
         # The last batch repeats its last start, so that one program serves all.
@@ -281,6 +285,7 @@ def stream(
         valid_times = init_times
         for lead, lead_time in enumerate(layout.lead_times):
             while np.any(valid_times < init_times + lead_time):
+                # First: a step is told the time that it leads to.
                 valid_times = valid_times + trained.timestep
                 forcing = read_forcing(trained, atmosphere, valid_times)
                 forcing = jax.tree.map(lambda leaf: _repeat(leaf, members), forcing)
@@ -297,6 +302,7 @@ def stream(
 def _advance(
     weights: Weights, model: Forecaster, state: jax.Array, forcing: Forcing
 ) -> jax.Array:
+    # A rollout of one step: the very program that training and validation repeat.
     steps = jax.tree.map(lambda leaf: leaf[None], forcing)
     return model.rollout(weights, state, steps)[-1]
 

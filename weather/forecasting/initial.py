@@ -25,7 +25,7 @@ def check_initial_states(atmosphere: Atmosphere, layout: ForecastLayout) -> None
     levels = layout.channels.prognostic.levels
     starts = atmosphere.dataset.sel(time=layout.init_times)
     invalid = invalid_times(starts, levels)
-    if invalid.size:
+    if invalid.size:  # To be read once more, which says where and what.
         _read(atmosphere, levels, invalid[:1])
 
 
@@ -42,6 +42,7 @@ def check_inputs(trained: Run, atmosphere: Atmosphere, layout: ForecastLayout) -
             f'expected lead times above 0 h: {", ".join(sorted(outputs))} is made by '
             'the first step and not known before; leave out the initial states'
         )
+    # All before the first step, and not when a forecast has come that far.
     names = ', '.join(trained.model.inputs.variables)
     num_steps = int(layout.lead_times[-1] / trained.timestep)
     steps = trained.timestep * np.arange(1, num_steps + 1)
@@ -73,6 +74,7 @@ def read_initial_fields(
     for name in channels.outputs:
         levels = max(len(channels.levels[name]), 1)
         shape = (len(init_times), levels, *layout.grid.shape)
+        # To complete the state: the first step makes them and does not read them.
         fields[name] = np.zeros(shape, np.float32)
     return fields
 

@@ -28,8 +28,6 @@ import xarray as xr
 from sphere_ops.grid import LatLonGrid
 from weather.variables import ChannelIndex, get_variable
 
-# What makes forecasts belong together: of one model, from analyses of one origin.
-TIES = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
 EPOCH = '1970-01-01 00:00:00'
 _GLOBAL_ATTRIBUTES = {
     'Conventions': 'CF-1.11',
@@ -95,9 +93,11 @@ class ForecastLayout:
                 raise ValueError(f'expected {name} as {dtype}, got {values.dtype}')
             if values.size == 0 or np.isnat(values).any():
                 raise ValueError(f'expected {name} without gaps, got {values}')
+            # One start twice would be two files of one name.
             found, counts = np.unique(values, return_counts=True)
             if np.any(counts > 1):
                 raise ValueError(f'{name} holds {found[counts > 1][0]} twice')
+            # Frozen from here on, with one type whatever was given.
             object.__setattr__(self, name, values.astype(dtype))
         if np.any(np.diff(self.lead_times) < np.timedelta64(0)):
             raise ValueError(f'expected ascending lead_times, got {self.lead_times}')
@@ -180,6 +180,7 @@ class ForecastLayout:
           FloatingPointError: a value is not finite or implausible; names start, lead
             time and channel.
         """
+        # By start and channel, members together: one message names one of each.
         flat = states.reshape(len(states), -1, states.shape[-1])
         # NaN is passed on by both, and then lies within no limits.
         lowest, highest = flat.min(axis=1), flat.max(axis=1)
@@ -313,6 +314,7 @@ class ForecastLayout:
             'longitude': self.grid.longitudes,
         }
         return {
+            # xarray would say how missing ones look, and CF allows coordinates none.
             name: xr.Variable(name, of, dict(_SPATIAL[name]), {'_FillValue': None})
             for name, of in values.items()
             if of.size
@@ -364,5 +366,6 @@ def _since(times: np.ndarray) -> str:
 
 def _unit(times: np.ndarray) -> str:
     """Hours where every time, or difference of times, is whole hours; else seconds."""
+    # Whole numbers in either unit: a fraction of hours would be rounded.
     hour = np.timedelta64(1, 'h').astype('timedelta64[ns]').astype(int)
     return 'seconds' if np.any(times.astype(int) % hour) else 'hours'

@@ -20,8 +20,6 @@ class Run:
     """A trained model and what it was made of.
 
     Attributes:
-      setup: the experiment.
-      model: the model.
       variables: its averaged parameters and batch statistics.
       timestep: length of a model step.
       provenance: config hash, checkpoint, code and data, for the attributes of files.
@@ -37,9 +35,7 @@ class Run:
 def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
     """Reads a run for forecasting.
 
-    Args:
-      workdir: the run directory that `scripts/train.py` filled.
-      update: which checkpoint; by default the newest that is whole.
+    `update` says which checkpoint; by default the newest that is whole.
 
     Raises:
       WorkdirError: no run there, or the checkpoint is of another one.
@@ -52,7 +48,7 @@ def load_run(workdir: str | pathlib.Path, *, update: int | None = None) -> Run:
         update = checkpoints.resolve(update)
         metadata = checkpoints.metadata(update)
         files.check_checkpoint(metadata)
-        digest = checkpoints.digest(update)
+        # Scales and statics come with the checkpoint: forecasts need no training data.
         model = Forecaster.without_data(setup)
         items = checkpoints.restore('forecast', model.template(), update)
         digest = checkpoints.digest(update)

@@ -68,10 +68,6 @@ def read_times(
 def read_lead_hours(lead_hours: str | float, *, timestep: np.timedelta64) -> np.ndarray:
     """Every step of the model up to a lead time.
 
-    Args:
-      lead_hours: the longest lead time.
-      timestep: of the model.
-
     Returns:
       `[lead]` timedelta64[s], ascending.
 
@@ -109,6 +105,7 @@ def default_times(
         return atmosphere.times
     times = atmosphere.dataset.sel(time=slice(*period)).time.values
     if times.size:
+        # From the first of the period on, at whatever hour that is.
         in_step = (times - times[0]) % every == np.timedelta64(0)
         fits = times[in_step & (times + longest <= times[-1])]
         if fits.size:
@@ -155,6 +152,7 @@ def _read_time(given: Any, atmosphere: Atmosphere) -> np.datetime64:
     try:
         if not _FORM.fullmatch(given.strip()):
             raise ValueError('another form')
+        # In capitals: ISO 8601 may be written in small letters, Python reads no `z`.
         time = datetime.datetime.fromisoformat(given.strip().upper())
     except ValueError as error:
         raise ValueError(
@@ -167,6 +165,7 @@ def _read_time(given: Any, atmosphere: Atmosphere) -> np.datetime64:
 
 
 def _latest(atmosphere: Atmosphere) -> np.datetime64:
+    # One after the other: mostly the newest will do, and no more need be read.
     for time in atmosphere.times[::-1]:
         newest = atmosphere.dataset.sel(time=[time])
         if not invalid_times(newest, atmosphere.levels).size:

@@ -88,6 +88,7 @@ class StoreWriter(ForecastWriter):
                 f'expected states [start, (member,) lat, lon, channel] of shape '
                 f'{expected}, got {states.shape}'
             )
+        # Here for every format, and before anything of them is on the disk.
         self.layout.check_values(lead, states, starts=starts)
         for start, state in zip(positions, states, strict=True):
             if self._written[start, lead]:
@@ -147,7 +148,7 @@ class ThreadedWriter(ForecastWriter):
         self, lead: int, states: np.ndarray, *, starts: slice | None = None
     ) -> None:
         """Hands the states to the thread; see `ForecastWriter.write`."""
-        self._wait_until_pending(self._max_pending - 1)
+        self._wait_until_pending(self._max_pending - 1)  # Room for this one.
         self._pending.append(
             self._thread.submit(self._writer.write, lead, states, starts=starts)
         )
@@ -160,6 +161,7 @@ class ThreadedWriter(ForecastWriter):
 
     def abort(self) -> None:
         """Forgets what waits and removes what is not complete."""
+        # What is being written must end: its files are removed next.
         self._thread.shutdown(cancel_futures=True)
         self._writer.abort()
 

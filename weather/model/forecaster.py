@@ -42,7 +42,7 @@ class Forecaster:
     """Everything of a model but its weights, as a pytree.
 
     Tables, statics and scales are leaves, so that they are arguments of a compiled
-    program and not literals in it (33 MB per spin at 256x256).
+    program and not literals in it (14 MiB of tables at 256x256).
 
     Attributes:
       transforms: tables of the network.
@@ -74,11 +74,8 @@ class Forecaster:
     ) -> Self:
         """Builds the forecaster of an experiment.
 
-        Args:
-          setup: the experiment.
-          normalizer: scales of its channels.
-          statics: `[lat, lon, static]`, normalised, as `forcings.static_fields` gives.
-          input_normalizer: scales of its inputs, where it has some.
+        `statics` are `[lat, lon, static]`, normalised, of `forcings.static_fields`;
+        `input_normalizer` is None for an experiment without inputs.
 
         Raises:
           ValueError: `model.network` names no network.
@@ -103,10 +100,8 @@ class Forecaster:
     ) -> Self:
         """Builds it with the scales of a training period.
 
-        Args:
-          setup: the experiment.
-          statistics: Dataset of `statistics.compute_statistics`.
-          stored: `[lat, lon]` of every static of the config, canonical orientation.
+        `statistics` are those of `statistics.compute_statistics`; `stored` holds every
+        static of the config, `[lat, lon]` in canonical orientation.
         """
         data = setup.data
         return cls.create(
@@ -143,6 +138,7 @@ class Forecaster:
         items = {
             # The name that the first version gave to the weights.
             'variables': weights,
+            # Without its class, which a later version may spell otherwise.
             'normalizer': dict(vars(self.normalizer)),
             'statics': self.statics,
         }
@@ -162,6 +158,7 @@ class Forecaster:
 
     def template(self) -> dict[str, Any]:
         """Shapes and dtypes of `items` on the first device, to read them into."""
+        # Shapes alone: no numbers are drawn, to be thrown away.
         weights = jax.eval_shape(self.init, jax.random.key(0))
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         return jax.tree.map(
@@ -246,6 +243,7 @@ class Forecaster:
         def step(state: jax.Array, forcing: Forcing) -> tuple[jax.Array, None]:
             return self.step(weights, state, forcing), None
 
+        # Nothing is kept for a gradient, so that nothing has to be made anew.
         return rollout(step, state, forcings, rematerialise=False)[0]
 
     def train_rollout(
@@ -274,6 +272,7 @@ class Forecaster:
         """All that the network reads, by spin."""
         read = self.channels.prognostic
         if len(read) != len(self.channels):
+            # Outputs are made anew: what a state holds of them is not read.
             state = select(state, [self.channels[channel] for channel in read])
         fields = to_spin_fields(state, read)
         clock = forcing_fields(forcing.clock, self.grid)

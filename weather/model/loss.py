@@ -25,6 +25,7 @@ def channel_weights(channels: ChannelIndex, loss: experiment.Loss) -> np.ndarray
             'expected loss weights that are not negative and not all zero, got '
             f'{loss.variable_weights} and {loss.level_weights}'
         )
+    # Weights move the loss between channels, and leave its size as it is.
     return weights / weights.mean()
 
 

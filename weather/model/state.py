@@ -73,7 +73,7 @@ def from_spin_fields(fields: SpinFields, channels: ChannelIndex) -> jax.Array:
 def select(values: jax.Array, positions: Sequence[int]) -> jax.Array:
     """Takes `positions` on the last axis, by slices: much faster than a gather."""
     if not positions:
-        return values[..., :0]
+        return values[..., :0]  # Which `concatenate` cannot make of no slices.
     starts = [i for i, p in enumerate(positions) if i == 0 or p != positions[i - 1] + 1]
     stops = [*starts[1:], len(positions)]
     return jnp.concatenate(

@@ -29,10 +29,6 @@ def maps_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
     """Maps of forecast, truth and error from the start in the middle of all.
 
     Where the truth verifies no start, those of the newest forecast alone.
-
-    Args:
-      forecasts: canonical order, WB2 schema.
-      truth: canonical order, same grid.
     """
     verified = verified_starts(forecasts, truth)
     start = int(verified[verified.size // 2]) if verified.size else -1
@@ -63,12 +59,7 @@ def maps_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
 
 
 def spectra_section(forecasts: xr.Dataset, truth: xr.Dataset) -> Section:
-    """Power by degree of forecast and truth at each lead time, and their ratio.
-
-    Args:
-      forecasts: canonical order, WB2 schema.
-      truth: canonical order, same grid.
-    """
+    """Power by degree of forecast and truth at each lead time, and their ratio."""
     return Section('spectra', 'Spectra', _spectra(forecasts, truth))
 
 
@@ -201,5 +192,6 @@ def _land(truth: xr.Dataset) -> np.ndarray | None:
         return None
     mask = truth.land_sea_mask
     extra = [dim for dim in mask.dims if dim not in ('latitude', 'longitude')]
+    # Some stores repeat it for every time.
     mask = mask.isel({dim: 0 for dim in extra}).compute()
     return mask.transpose('latitude', 'longitude').values

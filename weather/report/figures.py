@@ -108,9 +108,7 @@ def to_image(figure: Figure, kind: Literal['png', 'svg']) -> str:
 def draw_scores(rmse: Sequence[Curves], acc: Sequence[Curves | None]) -> Figure:
     """Draws RMSE above ACC against lead time, a column for each field.
 
-    Args:
-      rmse: fields, in the order of the columns.
-      acc: the same fields; `None` where one has no ACC.
+    `acc` has the same fields in the same order, `None` where one has no ACC.
     """
     with mpl.rc_context(STYLE):
         num_rows = 2 if any(acc) else 1
@@ -118,7 +116,7 @@ def draw_scores(rmse: Sequence[Curves], acc: Sequence[Curves | None]) -> Figure:
         axes = figure.subplots(num_rows, len(rmse), squeeze=False)
         for ax, curves in zip(axes[0], rmse, strict=True):
             _draw_curves(ax, curves)
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(bottom=0)  # Twice as high is twice the error.
             if num_rows == 2:
                 ax.set_xlabel('')  # That of the row below serves both.
         for ax, of_acc in zip(axes[1] if num_rows == 2 else [], acc, strict=False):
@@ -258,6 +256,8 @@ def _draw_ratio(ax: Axes, spectrum: Spectrum, colours: ScalarMappable) -> None:
 def _ratio_limits(spectra: Sequence[Spectrum]) -> tuple[float, float]:
     """Limits that all fields share: at least half and double, at most a hundredfold."""
     ratios = np.concatenate([(one.forecast / one.truth).ravel() for one in spectra])
+    # Without extremes: where next to nothing is left, as at the last degree, a ratio
+    # may be anything.
     low, high = np.percentile(ratios[np.isfinite(ratios)], [1, 97])
     return max(min(0.5, low / 1.1), 0.01), min(max(2.0, high * 1.1), 100.0)
 

@@ -163,7 +163,7 @@ def _field_steps(headline: Headline, fields: Sequence[np.ndarray]) -> _Steps:
     """Colour steps at round values, to be read off, for all fields together."""
     # Single peaks over mountains would bleach everything else.
     low, high = np.nanpercentile(fields, [0.2, 99.8])
-    high = max(high, low + 1e-6)
+    high = max(high, low + 1e-6)  # Of a constant field: steps need a width.
     low = 0.0 if abs(low) < 0.1 * high else low
     step = headline.contour_interval
     if not step or not 4 < (high - low) / step < 30:

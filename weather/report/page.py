@@ -13,7 +13,7 @@ from weather.outputs import REPORT
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader('weather.report'),
     autoescape=True,  # All that a section holds is text.
-    undefined=jinja2.StrictUndefined,
+    undefined=jinja2.StrictUndefined,  # A misspelt name would leave a gap.
     trim_blocks=True,
     lstrip_blocks=True,
 )
@@ -71,13 +71,7 @@ def notice(text: str) -> Part:
 
 
 def render(title: str, introduction: str, sections: Iterable[Section]) -> str:
-    """Returns the page.
-
-    Args:
-      title: text.
-      introduction: text under the title.
-      sections: parts, in their order.
-    """
+    """Returns the page."""
     return _TEMPLATES.get_template('page.html').render(
         mark=MARK,
         kind=REPORT.name,

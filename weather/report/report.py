@@ -91,6 +91,7 @@ def write_report(
     setup = files.read_config() if is_run else None
     digests = files.known_digests() if is_run else ()
     storage_options = None
+    # The options are for the config's store: another place may want others.
     if setup is not None and truth in (None, setup.data.store):
         truth, storage_options = setup.data.store, setup.data.storage_options
     if truth is None:
@@ -100,6 +101,7 @@ def write_report(
     address = str(forecast or files.forecasts)
     if table is None and files.scores.exists():
         table = str(files.scores)
+    # Asked before anything is read, and again at the end.
     read = tuple(source for source in (address, truth, table) if source)
     target = Output(output or files.report, REPORT, overwrite, read)
     target.check()
@@ -202,12 +204,15 @@ def _span(times: np.ndarray) -> str:
 
 
 def _not_scored(scored: ties.Scores | None) -> list[str]:
-    """A notice of what the forecasts hold and no score speaks of."""
+    """Notices of what no score speaks of, and of scores in what seem other units."""
     if scored is None:
         return ['There are no scores: scripts/evaluate.py makes them where a truth is.']
-    left_out = (scored.provenance or {}).get('not_scored', {})
-    reasons = [f'{name} ({reason})' for name, reason in left_out.items()]
-    return [f'Not scored: {", ".join(reasons)}.'] if reasons else []
+    notices = []
+    for key, title in (('not_scored', 'Not scored'), ('suspect', 'Suspect')):
+        found = (scored.provenance or {}).get(key, {})
+        reasons = [f'{name} ({reason})' for name, reason in found.items()]
+        notices += [f'{title}: {", ".join(reasons)}.'] if reasons else []
+    return notices
 
 
 def _memory(contents: Contents) -> list[str]:
@@ -216,6 +221,7 @@ def _memory(contents: Contents) -> list[str]:
         return []
     first, last = contents.setup.data.train
     starts = contents.forecasts.indexes['time']
+    # As pandas reads dates: a shortened last one is meant to its end.
     count = len(starts[starts.slice_indexer(first, last)])
     if not count:
         return []

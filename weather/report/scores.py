@@ -67,7 +67,7 @@ def _curves(summary: Summary) -> Part:
 def _regions(summary: Summary) -> list[Part]:
     """A table of skill against persistence by region, at one lead time."""
     leads = choose_leads(summary.lead_hours, USUAL_LEADS)
-    lead = leads[len(leads) // 2]
+    lead = leads[len(leads) // 2]  # Of the usual ones, three days.
     shown = [one for one in HEADLINES if not summary.skill(one).empty]
     if not shown:
         return [notice('The table of scores has no persistence to compare with.')]
@@ -129,6 +129,7 @@ def _rows_of(
         cells.append(Cell(model, 'left'))
         for lead in leads:
             value = _at(rmse, model, lead)
+            # Ties are both bold: the minimum is one of these very numbers.
             best = value is not None and value == lowest.get(lead)
             text = _number(value, headline.in_scores.digits)
             cells.append(Cell(text, 'best' if best else ''))
@@ -168,6 +169,7 @@ def _skill_cell(skill: float | None) -> Cell:
     if skill is None:
         return Cell(_NOTHING)
     red_green_blue = '39, 134, 91' if skill > 0 else '190, 60, 60'
+    # Some colour for the least skill, and text that can be read on the most.
     strength = min(0.5, 0.06 + 0.6 * abs(skill))
     text = f'{100 * skill:+.0f} %'.replace('-', '−')
     return Cell(text, colour=f'rgba({red_green_blue}, {strength:.2f})')

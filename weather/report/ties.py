@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import xarray as xr
 
-from weather.evaluation.score_file import FORECAST_KEYS, read_provenance, read_scores
+from weather.evaluation.score_file import read_provenance, read_scores
+from weather.outputs import TIES
 
 _HOUR = pd.Timedelta(1, 'h')
 
@@ -42,12 +43,8 @@ def check_run(
 ) -> str | None:
     """Checks that forecasts are those of a run directory.
 
-    Args:
-      forecasts: with the attributes `FORECAST_KEYS`, as far as they have them.
-      address: where they come from, for messages.
-      run: the run directory.
-      digests: all that its experiment has ever been called; empty where `run` holds no
-        experiment.
+    `digests` are all that its experiment has ever been called; none where `run` holds
+    no experiment.
 
     Returns:
       What the reader must know, or None.
@@ -61,6 +58,7 @@ def check_run(
             f'The forecasts at {address} are not of this project, or do not say which '
             'run made them.'
         )
+    # Any of its names: forecasts from before a run was made longer are its own.
     if digests and found not in digests:
         raise TieError(
             f'expected forecasts of the run in {run} (config '
@@ -72,11 +70,6 @@ def check_run(
 
 def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | None:
     """Checks that scores are those of the forecasts.
-
-    Args:
-      scores: as `read` returns them.
-      forecasts: in the schema of WeatherBench 2.
-      address: where they come from, for messages.
 
     Returns:
       What the reader must know, or None.
@@ -91,10 +84,11 @@ def check_scores(scores: Scores, forecasts: xr.Dataset, address: str) -> str | N
             'sure.'
         )
     scored = scores.provenance['forecast']
+    # Absent and empty are the same: that nobody knows.
     differences = [
         f'{name} {scored.get(name) or "unknown"} was scored, '
         f'{forecasts.attrs.get(name) or "unknown"} is shown'
-        for name in FORECAST_KEYS
+        for name in TIES
         if (scored.get(name) or '') != (forecasts.attrs.get(name) or '')
     ]
     starts = pd.DatetimeIndex(scores.provenance['starts'])

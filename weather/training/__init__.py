@@ -1,1 +1,1 @@
-"""Training: the loop, its checkpoints and its device layout."""
+"""Training: what `learning` needs to know of weather, and a run's way through it."""

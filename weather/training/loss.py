@@ -55,6 +55,7 @@ def make_validation(
 
 def _trajectory(model: Forecaster, batch: DeviceBatch) -> tuple[jax.Array, Forcing]:
     """Normalised states `[time, batch, ...]` and the forcings of all but the first."""
+    # Time first, as the scan over steps has it.
     states = jnp.moveaxis(model.normalize(batch.fields), 1, 0)
     targets = {name: field[:, 1:] for name, field in batch.fields.items()}
     forcings = model.forcing(batch.clocks, targets)
@@ -64,5 +65,6 @@ def _trajectory(model: Forecaster, batch: DeviceBatch) -> tuple[jax.Array, Forci
 def _losses(
     model: Forecaster, predicted: jax.Array, targets: jax.Array, weights: np.ndarray
 ) -> jax.Array:
+    # The states are normalised, and so must be what they are measured in.
     spread = jnp.asarray(model.normalizer.tendency_ratio)
     return lead_losses(predicted, targets, model.grid, weights, spread)

@@ -89,6 +89,7 @@ class WeatherTask:
 
     def metadata(self, update: int) -> dict[str, Any]:
         """What a checkpoint says about itself."""
+        # All there is to know of where the loader stands: it keeps no position.
         loader = {'seed': self._setup.training.seed, 'next_update': update}
         return {**self._metadata, 'loader': loader}
 
@@ -104,6 +105,8 @@ class WeatherTask:
     def validate(self, state: TrainState) -> np.ndarray:
         """Loss per step of the averaged weights, over the longest rollout trained."""
         training = self._setup.training
+        # The longest from the start, though it may blow up: losses can be compared.
+        # By number, from 0: the same batches every time.
         batches = (
             self._loaders.validation.batch(i, training.max_steps)
             for i in range(training.validation_batches)
@@ -140,6 +143,7 @@ class WeatherTask:
         )
 
     def _to_device(self, batch: Batch) -> DeviceBatch:
+        # Without the first: a step is told the time that it leads to.
         clocks = clock(batch.valid_times[:, 1:], timestep=self.timestep)
         return DeviceBatch(*split_batch(self._mesh, (batch.fields, clocks)))
 

@@ -28,10 +28,6 @@ _HOUR = np.timedelta64(1, 'h')
 def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
     """Trains an experiment, from the newest whole checkpoint in `workdir` if any.
 
-    Args:
-      setup: the experiment.
-      workdir: run directory; claimed for this experiment.
-
     Raises:
       WorkdirError: the directory, or a checkpoint in it, is of another config.
       LockedError: another process trains there.
@@ -42,6 +38,7 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
       Interrupted: a signal has asked to end; what was done is saved.
     """
     files = Workdir(workdir)
+    # Cheap refusals first, and before the directory is touched.
     check_batch_size(setup.training.batch_size, make_mesh())
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
@@ -63,6 +60,7 @@ def _train(
     atmosphere: Atmosphere,
     newest: int | None,
 ) -> None:
+    # Before preparation, which may read all of the data: there may be nothing to do.
     last = setup.training.num_updates
     if newest is not None and newest >= last:
         print(

@@ -194,6 +194,11 @@ def test_other_calendars_are_named(calendar):
             decode_times(stored, attributes, 'a store')
 
 
+def test_decoded_times_of_the_standard_calendar_are_read():
+    times = np.array([cftime.datetime(2000, 1, 1, 5, 59, 59, 999999)])
+    assert decode_times(times, {}, 's')[0] == np.datetime64('2000-01-01T06', 'ns')
+
+
 BAD_TIMES = {
     'no units': (np.arange(3), {}, 'expected times with units such as'),
     'missing': (np.array([0.0, np.nan]), HOURS, 'found 1 missing'),

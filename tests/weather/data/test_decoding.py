@@ -146,6 +146,12 @@ BEYOND_XARRAY = {
     'valid range of values': (
         'i2', {'valid_range': [16.0, 400.0], 'scale_factor': 2.0}, (0, 7), 2,
     ),
+    'least value where the scale is negative': (
+        'i2', {'valid_min': -16.0, 'scale_factor': -2.0}, {*range(9, 200)}, -2,
+    ),
+    'largest value where the scale is negative': (
+        'i2', {'valid_max': -16.0, 'scale_factor': -2.0}, {*range(8)}, -2,
+    ),
     'valid range of unsigned bytes': (
         'i1', {'valid_range': [8, -1], '_Unsigned': 'true'}, (0, 7), 1,
     ),

@@ -343,9 +343,45 @@ def test_known_variables_are_scored_in_si_units(sources):
     ).assign_attrs(units='degC')
     found = evaluate.evaluate(sources.forecasts, sources.truth)
     xr.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
-    sources.forecasts['2m_temperature'].attrs['units'] = 'Pa'
-    with pytest.raises(ValueError, match="expected 2m_temperature in 'K' or units"):
-        evaluate.evaluate(sources.forecasts, sources.truth)
+
+
+@pytest.mark.parametrize('which', ['forecasts', 'truth', 'both', 'climatology'])
+def test_hopeless_units_of_one_variable_stop_no_other(sources, scores, which):
+    for name in ('forecasts', 'truth') if which == 'both' else (which,):
+        getattr(sources, name)['2m_temperature'].attrs['units'] = 'Pa'
+    found = evaluate.evaluate(**vars(sources))
+    ((name, reason),) = not_scored(found).items()
+    expected = {'climatology': 'ACC of 2m_temperature'}
+    assert name == expected.get(which, '2m_temperature')
+    assert "expected 2m_temperature in 'K' or units that convert to it" in reason
+    others = [name for name in scores.variable.values if name != '2m_temperature']
+    xr.testing.assert_equal(
+        found.sel(variable=others, level=[500, 850]),
+        scores.sel(variable=others, level=[500, 850]),
+    )
+    if which == 'truth':
+        with pytest.raises(ValueError, match="'2m_temperature' is not .* units that"):
+            evaluate.evaluate(**vars(sources), levels={'2m_temperature': ()})
+
+
+def test_a_variable_along_foreign_axes_stops_no_other(sources):
+    wide = sources.truth['2m_temperature'].expand_dims(quantile=3)
+    sources.truth = sources.truth.assign(rain=wide, **{'2m_temperature': wide})
+    found = not_scored(evaluate.evaluate(sources.forecasts, sources.truth))
+    assert found['rain'] == 'has the foreign axis quantile (3): select along it'
+    assert "found ('quantile', 'time'" in found['2m_temperature']
+
+
+@pytest.mark.parametrize('which', ['forecasts', 'truth', 'climatology'])
+def test_celsius_that_nobody_states_is_suspect(sources, which, caplog):
+    for name, dataset in vars(sources).items():
+        kelvin = dataset['2m_temperature'] + 273.15 * (name != which)
+        setattr(sources, name, dataset.assign({'2m_temperature': kelvin}))
+    scores = evaluate.evaluate(**vars(sources))
+    (name,) = json.loads(scores.attrs['suspect'])
+    assert name == '2m_temperature'
+    assert 'suspect:\n  mean ' in evaluate.format_scores(scores)
+    assert '2m_temperature: mean' in caplog.text
 
 
 def test_truth_of_one_member_serves_and_of_several_does_not(sources, scores):
@@ -650,3 +686,12 @@ def test_persistence_on_real_data_scores_as_weatherbench2_printed(shared_data):
         np.testing.assert_allclose(
             both[f'{metric}_found'], both[metric], err_msg=metric, **FLOAT32_SUMS
         )
+
+
+def test_infinite_truth_leaves_a_start_out_as_a_missing_one_does(sources):
+    spoilt = [sources.truth.copy(deep=True) for _ in range(2)]
+    for dataset, value in zip(spoilt, (np.nan, np.inf), strict=True):
+        dataset['2m_temperature'][6, 0, 0] = value
+    missing, infinite = (evaluate.evaluate(sources.forecasts, t) for t in spoilt)
+    xr.testing.assert_equal(infinite, missing)
+    assert not_scored(infinite) == not_scored(missing) != {}

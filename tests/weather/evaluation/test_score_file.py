@@ -109,7 +109,7 @@ def test_a_record_of_something_else_stays(scores, tmp_path):
     with pytest.raises(OutputError, match='which stays as it is'):
         evaluate.write_scores(scores, path)
     with pytest.raises(OutputError, match='which stays as it is'):
-        score_file.check_output(Output(path, SCORES))  # Before hours of work.
+        score_file.check_output(Output(path, SCORES, overwrite=True))
     assert json.loads(sidecar(path).read_text()) == {'mine': 1}
     assert not path.exists()
 

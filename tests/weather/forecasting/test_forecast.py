@@ -237,14 +237,14 @@ def write(run, store, output, **changes):
     forecast.write_all(run, store, output, **arguments)
 
 
-def stopped_at(run, monkeypatch, *, start, lead):
-    """Lets the forecasts be interrupted before one lead time of one start."""
+def stopped_at(monkeypatch, *, start, lead):
+    """Sends the process a signal while one lead time of one start is made."""
     whole = forecast.stream
 
     def stream(trained, atmosphere, layout, *, batch_size):
         for slab in whole(trained, atmosphere, layout, batch_size=1):
             if (slab.starts.start, slab.lead) == (start, lead):
-                raise signals.Interrupted(signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             yield slab
 
     monkeypatch.setattr(forecast, 'stream', stream)
@@ -256,13 +256,16 @@ def test_what_was_interrupted_goes_on_where_it_stopped(
 ):
     output = tmp_path / form
     with monkeypatch.context() as patch, pytest.raises(signals.Interrupted) as stopped:
-        stopped_at(run, patch, start=2, lead=1)
+        stopped_at(patch, start=2, lead=0)
         write(run, store, output)
     assert stopped.value.message.startswith('stopped by SIGTERM: ')
     assert stopped.value.message.endswith('with --skip_existing goes on')
     before = {file.name: file.stat().st_mtime_ns for file in tmp_path.rglob('*.nc')}
     if form == 'out':
-        assert sorted(before)[0] == 'forecast_20010109T0000.nc'
+        assert sorted(before) == [
+            'forecast_20010109T0000.nc',
+            'forecast_20010109T0600.nc',
+        ]
     else:
         assert not list(tmp_path.iterdir())
     assert not list(tmp_path.rglob('*.tmp'))

@@ -29,10 +29,6 @@ NAMES = (
 def diagnose(planet: Planet, state) -> dict[str, jax.Array]:
     """Computes the six variables on pressure levels.
 
-    Args:
-      planet: the planet.
-      state: a model state.
-
     Returns:
       Variable to float32 `[level, latitude, longitude]`, SI units, levels as in
       `WEATHERBENCH_LEVELS`, north to south.
@@ -69,13 +65,7 @@ def statics(planet: Planet) -> dict[str, np.ndarray]:
 
 
 def _omega(planet: Planet, nodal, surface_pressure):
-    """Pressure velocity at the layer centres, Pa s-1, `[layer, lon, lat]`.
-
-    Args:
-      planet: the planet.
-      nodal: dinosaur's diagnostic state.
-      surface_pressure: `[1, lon, lat]`, Pa.
-    """
+    """Pressure velocity at the layer centres, Pa s-1, `[layer, lon, lat]`."""
     advection = nodal.u_dot_grad_log_sp
     # The model's own omega / p of its temperature equation, with temperature 1.
     relative = planet.equations._t_omega_over_sigma_sp(

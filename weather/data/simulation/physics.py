@@ -60,11 +60,11 @@ def make_step(planet: Planet) -> Callable:
     """
     step = planet.time_step
     leapfrog = time_integration.semi_implicit_leapfrog(planet.equations, step)
-    unfiltered = time_integration.robert_asselin_leapfrog_filter(_TIME_FILTER)
+    time_filter = time_integration.robert_asselin_leapfrog_filter(_TIME_FILTER)
     # A leapfrog step goes from the previous state to the next: two time steps.
     physics = functools.partial(_physics, planet, duration=2 * step)
     return time_integration.step_with_filters(
-        leapfrog, [unfiltered, time_integration.leapfrog_step_filter(physics)]
+        leapfrog, [time_filter, time_integration.leapfrog_step_filter(physics)]
     )
 
 
@@ -97,6 +97,7 @@ def _friction_and_damping(planet: Planet, state, duration: float):
     damping_time = planet.numerics.damping_hours * 3600 / planet.si('s')
     # Exact decay over the step, e.g. exp(-rate t), not 1 - rate t: stable at any rate.
     damping = np.exp(-duration / damping_time * rate**_DAMPING_ORDER)
+    # By layer alone, so that it acts on coefficients as it does on winds.
     friction = np.exp(-duration * planet.held_suarez.kv())
     winds = (damping * friction).astype(np.float32)
     damping = damping.astype(np.float32)
@@ -109,14 +110,7 @@ def _friction_and_damping(planet: Planet, state, duration: float):
 
 
 def _heating(planet: Planet, temperature, log_pressure, duration: float):
-    """Newtonian relaxation, K per step, `[layer, lon, lat]`.
-
-    Args:
-      planet: the planet.
-      temperature: `[layer, lon, lat]`, K.
-      log_pressure: logarithm of surface over reference pressure, `[1, lon, lat]`.
-      duration: dimensionless.
-    """
+    """Newtonian relaxation of `temperature`, K per step, `[layer, lon, lat]`."""
     approach = -np.expm1(-duration * planet.held_suarez.kt()).astype(np.float32)
     return approach * (equilibrium_temperature(planet, log_pressure) - temperature)
 
@@ -127,12 +121,8 @@ def equilibrium_temperature(planet: Planet, log_pressure):
     As dinosaur's, with one power per column instead of one per point (a fourteenth of
     a step).
 
-    Args:
-      planet: the planet.
-      log_pressure: logarithm of surface over reference pressure, `[1, lon, lat]`.
-
-    Returns:
-      `[layer, lon, lat]`.
+    `log_pressure` is the logarithm of surface over reference pressure, `[1, lon, lat]`;
+    the result is `[layer, lon, lat]`.
     """
     forcing, kappa = planet.held_suarez, planet.specs.kappa
     sigma = planet.coords.vertical.centers[:, None, None]
@@ -173,12 +163,7 @@ def _conserve_mass(planet: Planet, state, surface_pressure):
 
 
 def saturation_specific_humidity(temperature, pressure):
-    """Specific humidity of saturated air, kg kg-1 (Bolton 1980, equation 10).
-
-    Args:
-      temperature: K.
-      pressure: Pa.
-    """
+    """Specific humidity, kg kg-1, at K and Pa (Bolton 1980, equation 10)."""
     celsius = temperature - 273.15
     vapour_pressure = 611.2 * jnp.exp(17.67 * celsius / (celsius + 243.5))
     # High up and in the warm, vapour pressure would exceed air pressure.

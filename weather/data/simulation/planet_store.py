@@ -87,6 +87,7 @@ def simulate(
     if PLANET.wrote(pathlib.Path(path)):
         differences = _differences(config, read_attributes(path))
         if not differences:
+            # As `Output.check` does, which nobody asks here.
             clear_leftovers(pathlib.Path(path).parent)
             print(f'{path} already holds this simulation')
             return pathlib.Path(path)
@@ -176,6 +177,7 @@ def _create_store(
     """Creates a store with coordinates and statics, and the variables still empty."""
     latitude, longitude = planet.degrees
     grid = LatLonGrid.from_latitudes_longitudes(latitude[0, ::-1], longitude[:, 0])
+    # Format 2, as WeatherBench 2's own stores.
     group = zarr.open_group(path, mode='w-', zarr_format=2)
     group.attrs.update(_store_attributes(config))
     _write_coordinates(group, config, grid)

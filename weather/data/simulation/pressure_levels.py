@@ -62,15 +62,7 @@ def locate(sigma, surface_pressure, pressures) -> VerticalPosition:
 
 
 def interpolate(field, position: VerticalPosition) -> jax.Array:
-    """Interpolates linearly in the logarithm of pressure, constant outside.
-
-    Args:
-      field: `[layer, ...]`.
-      position: from `locate`.
-
-    Returns:
-      `[level, ...]`.
-    """
+    """`[layer, ...]` to `[level, ...]`: linear in log pressure, constant outside."""
     steps = jnp.diff(field, axis=0)
     gaps = zip(steps, position.fraction, strict=True)
     return field[0] + _add(step * part for step, part in gaps)
@@ -82,15 +74,7 @@ def _add(terms):
 
 
 def interpolate_temperature(temperature, position: VerticalPosition) -> jax.Array:
-    """Interpolates temperature, with a constant lapse rate below the lowest centre.
-
-    Args:
-      temperature: `[layer, ...]`, K.
-      position: from `locate`.
-
-    Returns:
-      `[level, ...]`, K.
-    """
+    """As `interpolate`, with a constant lapse rate below the lowest centre; K."""
     return interpolate(temperature, position) * jnp.exp(_EXPONENT * position.below)
 
 

@@ -67,4 +67,5 @@ def terrain_height(latitude, longitude) -> np.ndarray:
 def land_fraction(latitude, longitude) -> np.ndarray:
     """Fraction of land, 0..1 with soft coasts, at `latitude`, `longitude` (degrees)."""
     distances = [_scaled_distance(latitude, longitude, land) for land in CONTINENTS]
+    # The nearest decides: what lies within any of them is land.
     return 1 / (1 + np.exp((np.min(distances, axis=0) - 1) / 0.05))

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import numpy as np
 
 
+# Of both: for who looks for a file, and for who expects input to be bad.
 class StoreNotFoundError(ValueError, FileNotFoundError):
     """No store at the path."""
 
@@ -41,8 +42,7 @@ class RawVariable(Protocol):
     """One stored array.
 
     Attributes:
-      dims: names of the axes.
-      shape: sizes of the axes.
+      dims, shape: names and sizes of the axes.
       dtype: of the stored numbers.
       chunks: sizes of what is stored together.
       attributes: as stored, CF packing (`_FillValue`, `scale_factor`...) included.
@@ -118,6 +118,7 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
 
 
 def _kinds() -> list[ModuleType]:
+    # When asked, and not above: these modules import this package.
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return [importlib.import_module(f'{__name__}.{name}') for name in names]
 
@@ -141,6 +142,7 @@ def _expand(source: str) -> list[str]:
     if found:
         return found
     if path.exists():
+        # A folder without any lacks a store; a file is there, and is something else.
         kind = StoreNotFoundError if path.is_dir() else ValueError
         raise kind(
             f'expected a Zarr group (v2 or v3), a netCDF file or a directory of these '

@@ -22,6 +22,7 @@ def claims(source: Any) -> bool:
     if not isinstance(source, str):
         return False
     path = pathlib.Path(source)
+    # A pattern stands for files; but a file may be called a[1].nc.
     if glob.has_magic(source) and not path.exists():
         return False
     if source.lower().endswith(_SUFFIXES):
@@ -47,12 +48,14 @@ def open_raw(source: str, options: Options) -> NetcdfStore:
             'there; check the path'
         )
     try:
+        # The one decoder is ours; and a cache would keep every field that was read.
         dataset = xarray.open_dataset(source, decode_cf=False, cache=False)
     # The libraries below raise whatever they like on damaged bytes.
     except Exception as error:
+        reason = f'{type(error).__name__}: {error}'.splitlines()[0]
         raise ValueError(
-            f'expected a netCDF file at {source}, cannot read it: '
-            f'{type(error).__name__}: {error}; copy it again from its source'
+            f'expected a netCDF file at {source}, cannot read it: {reason[:200]}; it '
+            'is none, or damaged: copy it again from its source, or move it elsewhere'
         ) from error
     return NetcdfStore(dataset, source)
 

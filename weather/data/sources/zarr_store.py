@@ -56,7 +56,7 @@ def open_raw(source: str, options: Options) -> ZarrStore:
             raise
         # File systems and the network raise whatever they like.
         except Exception as error:
-            failure = failure or error
+            failure = failure or error  # The first has the user's own options.
             if _refuses_connections(error):
                 break
     kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
@@ -214,6 +214,7 @@ class ZarrVariable:
         So the chunks within a shard are judged too, and those behind an address.
         """
         ours = self.fill_value
+        # Any number but ours.
         other = np.nan if self.dtype.kind == 'f' else self.dtype.type(ours == 0)
         inner = self.array.async_array
         metadata = dataclasses.replace(
@@ -238,7 +239,7 @@ class ZarrVariable:
         # The codecs, but not the length in time, which may grow.
         metadata = self.array.metadata.to_dict() | {'shape': None}
         yield json.dumps(metadata, sort_keys=True, default=str)
-        sizes = self.array.shards or self.array.chunks
+        sizes = self.array.shards or self.array.chunks  # What is one file.
         chunks = [
             range(along.start // size, -(-along.stop // size))
             for along, size in zip(box, sizes, strict=True)

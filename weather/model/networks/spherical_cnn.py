@@ -45,12 +45,15 @@ class Transforms(NamedTuple):
         state_degree = grid.max_degree if sizes.skips == 'input' else degree
         return cls(
             state=SpinTransform.create(grid, spins=spins, max_degree=state_degree),
+            # Vectors too where the state has none: the layers make them of scalars.
             latent=SpinTransform.create(sizes.latent, spins=(0, 1), max_degree=degree),
         )
 
 
 class Network(nn.Module):
     """Spherical CNN of the paper, with `2 * num_blocks + 2` convolutions.
+
+    One more, from the input to the output, where `sizes.skips` says so.
 
     Attributes:
       sizes: of the layers.
@@ -78,6 +81,7 @@ class Network(nn.Module):
         width = {0: sizes.scalar_channels, 1: sizes.vector_channels}
         inputs = transforms.state.to_spectral(fields)
 
+        # Pooling in the spectral domain: cut off, and not folded back.
         hidden = truncate(inputs, latent.max_degree)
         hidden = SpinConvolution(width, sizes.num_knots, dtype, name='input')(hidden)
         hidden = SpectralBatchNorm(self.use_running_average)(hidden)
@@ -98,6 +102,7 @@ class Network(nn.Module):
         output = SpinConvolution(
             width, sizes.num_knots, dtype, nn.initializers.zeros, name='output'
         )(hidden)
+        # Degrees that the latent grid lacks reach the tendency by this way alone.
         if sizes.skips == 'input':
             direct = SpinConvolution(
                 width,
