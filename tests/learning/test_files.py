@@ -1,6 +1,5 @@
 """What is written appears whole, and nothing that must stay is replaced."""
 
-import errno
 import json
 import os
 import pathlib
@@ -110,19 +109,6 @@ def test_an_exception_leaves_what_was_there(tmp_path):
         raise RuntimeError
     assert path.read_text() == 'before'
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    'error', [OSError(errno.ENOSPC, 'No space'), RuntimeError('NetCDF: HDF error')]
-)
-def test_a_full_disk_is_named_with_what_could_not_be_written(tmp_path, error):
-    path = tmp_path / 'file.txt'
-    path.write_text('before')
-    with pytest.raises(OSError, match='cannot write .*file.txt.*make room on its disk'):
-        with replacing(tmp_path / 'outer'), replacing(path) as temporary:
-            temporary.write_text('half')
-            raise error
-    assert contents(tmp_path) == {'file.txt': b'before'}
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path):
