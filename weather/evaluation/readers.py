@@ -44,6 +44,12 @@ def resolve(
             f'{what} has {dataset.sizes["member"]} members: expected one; select it '
             'with isel, or take their mean'
         )
+    if what == 'climatology' and 'dayofyear' not in dataset.dims:
+        raise ValueError(
+            f'expected a climatology by dayofyear (and hour), found '
+            f'{tuple(dataset.dims)} at {address(source)}; make one with '
+            'scripts/compute_climatology.py'
+        )
     return dataset
 
 

@@ -114,6 +114,11 @@ def test_a_source_says_where_it_comes_from(source, expected):
     assert readers.address(source) == expected
 
 
+def test_a_climatology_without_days_of_the_year_is_refused(sources):
+    with pytest.raises(ValueError, match=r"by dayofyear .*found \('time', "):
+        readers.resolve(sources.truth, 'climatology')
+
+
 def test_read_ahead_keeps_order_and_holds_two_results():
     under_way, most, lock = 0, 0, threading.Lock()
 
