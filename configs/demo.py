@@ -1,10 +1,11 @@
 """The embedded default: a simulated planet, trained and scored on two CPU cores.
 
 Launch: `make demo`, or step by step as in the README.
-Hardware: two CPU cores; training held 2.6 GB of memory. Duration: 10 minutes with
-installation, simulation and report, of which the 480 updates take four. Scores, 36
-starts in 2003 (RMSE at 24 / 72 / 120 h): Z500 73 / 242 / 394 m2 s-2, T850 0.61 / 1.61 /
-2.45 K, Q700 0.39 / 0.72 / 0.95 g kg-1, wind vector 850 1.14 / 3.00 / 4.30 m s-1;
+Hardware: two CPU cores; training held 4.1 GB of memory. Duration: five minutes with
+simulation and report, of which the 480 updates take half. Scores, 36 starts in 2003,
+four seeds (RMSE at 24 / 72 / 120 h): Z500 65 to 70 / 215 to 244 / 365 to 405 m2 s-2,
+T850 0.57 to 0.64 / 1.48 to 1.71 / 2.32 to 2.64 K, Q700 0.33 to 0.39 / 0.65 to 0.78 /
+0.87 to 1.01 g kg-1, wind vector 850 0.96 to 1.10 / 2.71 to 3.16 / 4.06 to 4.62 m s-1;
 README.md has the baselines.
 """
 

@@ -11,7 +11,7 @@ import xarray as xr
 from learning.spelling import did_you_mean
 from weather.data.store import refused
 from weather.evaluation import readers
-from weather.variables import VARIABLES, as_level
+from weather.variables import VARIABLES, as_level, stored_statics
 
 # Levels in hPa of every variable; an empty sequence for one without levels.
 Levels = Mapping[str, Sequence[float]]
@@ -43,6 +43,10 @@ def select(
     shared, reasons = {}, {}
     names = {*map(str, forecasts), *map(str, truth)}
     names |= refused(forecasts).keys() | refused(truth).keys()
+    # What never changes is no forecast that anyone misses.
+    names -= {
+        name for name in stored_statics() if name in truth and name not in forecasts
+    }
     for name in sorted(names, key=_rank):
         of_name, reason = _compare(name, forecasts, truth)
         if of_name:
