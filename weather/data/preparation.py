@@ -36,6 +36,7 @@ from weather.data.statistics import (
 from weather.data.store import Atmosphere
 from weather.data.times import common_timestep
 from weather.data.windows import invalid_times
+from weather.entries import not_after
 from weather.experiment import Experiment
 from weather.variables import ChannelIndex
 from weather.workdir import Workdir
@@ -258,8 +259,7 @@ def _check_period(
     """Refuses statistics of times outside the training period."""
     first, last = setup.data.train
     begin, end = (statistics.attrs[name] for name in ('first_time', 'last_time'))
-    # The last date may be shortened, and means all of it.
-    if not (first <= begin and end[: len(last)] <= last):
+    if not (first <= begin and not_after(end, last)):
         raise _foreign(statistics, setup, files)
 
 

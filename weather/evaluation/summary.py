@@ -9,8 +9,8 @@ import pandas as pd
 
 from weather.evaluation import score_file
 from weather.evaluation.headlines import Display, Headline
+from weather.evaluation.pairing import BASELINES
 
-BASELINES = ('persistence', 'climatology')
 # Scores of one day, three and five are what forecasters compare.
 USUAL_LEADS = (24, 72, 120)
 read_scores = score_file.read_scores

@@ -115,7 +115,6 @@ def run(
     layout = make_layout(
         trained, atmosphere, init_times, lead_times, num_members=num_members
     )
-    check_inputs(trained, atmosphere, layout)
     # All at once here: what does not fit in memory is for `write_all`.
     shape = (len(layout.init_times), len(layout.lead_times), *layout.state_shape)
     states = np.empty(shape, np.float32)
@@ -159,6 +158,7 @@ def write_all(
         settings.lead_hours if lead_hours is None else lead_hours,
         timestep=trained.timestep,
     )
+    are_named = init_times is not None
     if init_times is None:
         init_times = default_init_times(trained, atmosphere, lead_times[-1])
     if include_initial:
@@ -178,8 +178,8 @@ def write_all(
         output, layout, overwrite=overwrite, sources=(atmosphere.source, *sources)
     )
     with ThreadedWriter(writer) as threaded, _progress(layout) as bar:
-        check_inputs(trained, atmosphere, layout)
-        check_initial_states(atmosphere, layout)
+        if are_named:  # Of the others, those with NaN have been left out.
+            check_initial_states(atmosphere, layout)
         # Between two fields only: a process that ends while a step still runs dies of a
         # segmentation fault.
         with signals.postponed() as request:
@@ -238,7 +238,8 @@ def make_layout(
         all of them from the same analysis, so that it is for the model to part them.
 
     Raises:
-      ValueError: a start that the store lacks, or a lead time between model steps.
+      ValueError: a start that the store lacks, a lead time between model steps, or
+        inputs that the store lacks at a valid time.
     """
     source = atmosphere.source
     if '://' not in source:
@@ -258,6 +259,7 @@ def make_layout(
             f'expected lead times that are multiples of the model step of '
             f'{trained.timestep / _HOUR:g} h, got {layout.lead_times / _HOUR} h'
         )
+    check_inputs(trained, atmosphere, layout)
     return layout
 
 

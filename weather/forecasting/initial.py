@@ -26,7 +26,7 @@ def check_initial_states(atmosphere: Atmosphere, layout: ForecastLayout) -> None
     starts = atmosphere.dataset.sel(time=layout.init_times)
     invalid = invalid_times(starts, levels)
     if invalid.size:  # To be read once more, which says where and what.
-        _read(atmosphere, levels, invalid[:1])
+        _read(atmosphere, levels, invalid[:1], 'initial states')
 
 
 def check_inputs(trained: Run, atmosphere: Atmosphere, layout: ForecastLayout) -> None:
@@ -62,7 +62,8 @@ def read_forcing(
     """What a step to `valid_times` reads beside the state."""
     phases = clock(valid_times, timestep=trained.timestep)
     levels = trained.model.inputs.levels
-    return trained.model.forcing(phases, _read(atmosphere, levels, valid_times))
+    inputs = _read(atmosphere, levels, valid_times, 'inputs')
+    return trained.model.forcing(phases, inputs)
 
 
 def read_initial_fields(
@@ -70,7 +71,8 @@ def read_initial_fields(
 ) -> dict[str, Any]:
     """`[start, level, lat, lon]` of every variable of a state; zeros of outputs."""
     channels = layout.channels
-    fields = _read(atmosphere, channels.prognostic.levels, init_times)
+    levels_of = channels.prognostic.levels
+    fields = _read(atmosphere, levels_of, init_times, 'initial states')
     for name in channels.outputs:
         levels = max(len(channels.levels[name]), 1)
         shape = (len(init_times), levels, *layout.grid.shape)
@@ -83,6 +85,7 @@ def _read(
     atmosphere: Atmosphere,
     levels_of: Mapping[str, Sequence[float]],
     times: np.ndarray,
+    what: str,
 ) -> dict[str, Any]:
     """Reads `[start, level, lat, lon]` of some variables; refuses NaN."""
     fields: dict[str, Any] = {}
@@ -94,7 +97,7 @@ def _read(
         if not finite.all():
             start, level = np.argwhere(~finite)[0]
             raise ValueError(
-                f'expected finite initial states, found NaN in {name} at '
+                f'expected finite {what}, found NaN in {name} at '
                 f'{levels[level] if levels else "the surface"} on '
                 f'{time_text(times[start])} in {atmosphere.source}; leave that '
                 'start out'
