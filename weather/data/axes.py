@@ -24,7 +24,7 @@ _LOGGER = logging.getLogger(__name__)
 
 # What others call the axes: the Climate Data Store, cfgrib, CMIP, WeatherBench 2's
 # ensembles, GraphCast. Between two that mean the same, the earlier is the axis.
-_ALIASES = {
+ALIASES: dict[str, tuple[str, ...]] = {
     'time': ('valid_time', 'init_time', 'initial_time', 'forecast_reference_time'),
     'prediction_timedelta': ('step', 'lead_time', 'leadtime', 'forecast_period'),
     'member': ('number', 'realization', 'ensemble_member', 'ensemble'),
@@ -84,7 +84,7 @@ def canonical_names(dims: Collection[str]) -> dict[str, str]:
     An axis that nobody knows, or that means the same as another one, keeps its name.
     """
     names = {dim: dim for dim in dims}
-    for canonical, others in _ALIASES.items():
+    for canonical, others in ALIASES.items():
         found = next((name for name in (canonical, *others) if name in dims), None)
         if found is not None:
             names[found] = canonical
