@@ -32,6 +32,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     'latitude': ('lat',),
     'longitude': ('lon',),
 }
+_PREPARE = 'prepare it with scripts/prepare_data.py, which regrids'
 # No pressure of a terrestrial atmosphere exceeds this, hPa.
 _MAX_PRESSURE_HPA = 1100.0
 
@@ -99,21 +100,27 @@ def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarr
     Raises:
       ValueError: it is not there, unreadable, not of one axis or in other units.
     """
-    variable = store.variable(name)
-    if variable is None and dim == 'member':
+    if dim == 'member' and store.variable(name) is None:
         return np.arange(size)
-    if variable is None:
-        raise ValueError(
-            f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
-            'found none; add it to the store: without it nobody knows what the entries '
-            'of the axis are'
-        )
+    variable = expected_coordinate(dim, name, store)
     if len(variable.shape) != 1:
         raise ValueError(
             f'expected the coordinate {name} with one axis in {store.address}, found '
             f'dims {variable.dims}; regrid to rows of latitude and columns of longitude'
         )
     return decode_coordinate(dim, name, variable, store.address)
+
+
+def expected_coordinate(dim: str, name: str, store: RawStore) -> RawVariable:
+    """Returns the coordinate as stored; `ValueError` where it is not there."""
+    variable = store.variable(name)
+    if variable is None:
+        raise ValueError(
+            f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
+            'found none; add it to the store: without it nobody knows what the entries '
+            'of the axis are'
+        )
+    return variable
 
 
 def decode_coordinate(
@@ -182,12 +189,12 @@ def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
         for dim, values in stored.items()
         if dim not in ('latitude', 'longitude')
     }
-    eastward = _eastward(stored['longitude'])
+    columns = eastward(stored['longitude'])
     positions |= {
         'latitude': np.argsort(-stored['latitude'], kind='stable'),
-        'longitude': _columns(eastward, stored['longitude'], source),
+        'longitude': _columns(columns, stored['longitude'], source),
     }
-    by_dim = {**stored, 'longitude': eastward}
+    by_dim = {**stored, 'longitude': columns}
     ordered = {dim: by_dim[dim][places] for dim, places in positions.items()}
     for dim, values in ordered.items():
         if dim != 'time':  # `times` says more of these.
@@ -225,22 +232,35 @@ def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
                 f'{expected} {source}: found a limited area, latitude '
                 f'{latitude.min():g} to {latitude.max():g}, longitude '
                 f'{longitude.min():g} to {longitude.max():g} '
-                f'({latitude.size} x {longitude.size}); a model needs the whole '
-                'globe, only scores can be had on less'
+                f'({latitude.size} x {longitude.size})'
+                f'{_missing_pole(latitude, longitude)}'
             )
         try:  # Once more, to say what is wrong with it.
             return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
         except ValueError as error:
-            raise ValueError(f'{expected} {source}: {error}') from None
+            raise ValueError(f'{expected} {source}: {error}; or {_PREPARE}') from None
     if grid is not None and found != grid:
         raise ValueError(
             f'expected {grid}, found {found} in {source}; set config.grid to the '
-            "store's grid, or regrid the store"
+            f"store's grid, or {_PREPARE}"
         )
     return found
 
 
-def _eastward(longitude: np.ndarray) -> np.ndarray:
+def _missing_pole(latitude: np.ndarray, longitude: np.ndarray) -> str:
+    """What to do about a grid that is not global; 720 of 721 rows nearly are."""
+    spacing = np.abs(np.diff(latitude))
+    even = np.ptp(spacing) < COORDINATE_TOLERANCE_DEGREES
+    ends = 90 - np.abs(latitude[[0, -1]])
+    one_short = np.isclose(np.sort(ends), [0, spacing[0]], 0, 1e-3).all()
+    if even and one_short and np.diff(longitude).max() < 1.5 * 360 / longitude.size:
+        pole = 'south' if ends[1] > ends[0] else 'north'
+        return f': only the row at the {pole} pole is missing; {_PREPARE}'
+    return '; a model needs the whole globe, only scores can be had on less'
+
+
+def eastward(longitude: np.ndarray) -> np.ndarray:
+    """Returns longitudes in degrees from Greenwich, 0 up to 360."""
     # Shifted by the tolerance, so that -1e-7 degrees counts as 0 and not as 360.
     tolerance = COORDINATE_TOLERANCE_DEGREES
     return np.round(np.mod(longitude + tolerance, 360) - tolerance, 9)

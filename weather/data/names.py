@@ -10,13 +10,14 @@ What is not recognised stays under its own name. A canonical name wins over alia
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from weather.data.axes import ALIASES, canonical_names
 from weather.data.sources import RawStore, RawVariable
-from weather.data.units import GRAVITY, to_canonical
+from weather.data.units import to_canonical
 from weather.variables import VARIABLES, Variable, as_level
 
 # Heights by convention, also where a file says no units.
@@ -73,14 +74,15 @@ def read_names(store: RawStore, wanted: Collection[str] | None) -> Names:
     meanings = {name: Meaning((name,)) for name in reading.plain()}
     passed_over: dict[str, str] = {}
     found: dict[str, list[Meaning]] = {}
-    for name, meaning in (*reading.aliases(passed_over), *reading.families(passed_over)):
+    recognised = (reading.aliases(passed_over), reading.families(passed_over))
+    for name, meaning in itertools.chain(*recognised):
         found.setdefault(name, []).append(meaning)
     for name, several in found.items():
         if len(several) > 1:
             both = ' and '.join(meaning.stored[0] for meaning in several[:2])
             raise ValueError(
-                f'expected one array for {name} in {store.address}, found {both}, which '
-                f'mean the same: rename the right one to {name}, or drop the other'
+                f'expected one array for {name} in {store.address}, found {both}, '
+                f'which mean the same: rename one of them to {name}, or drop it'
             )
         meanings[name] = several[0]
     taken = {stored for each in found.values() for stored in each[0].stored}
@@ -103,22 +105,29 @@ class _Reading:
     def __init__(self, store: RawStore, wanted: Collection[str] | None):
         self._store = store
         self._wanted = wanted
-        self._names = list(store.names())
-        if wanted is not None and not self._names:
-            self._names = list(self._asked_for(wanted))
+        self._names = self._looked_up(wanted) if wanted else list(store.names())
         known = VARIABLES.keys() if wanted is None else VARIABLES.keys() & wanted
         # What stands there under its own name needs no alias.
         self._open = [VARIABLES[name] for name in known if name not in self._names]
         self._open.sort(key=lambda of: list(VARIABLES).index(of.name))
 
-    def _asked_for(self, wanted: Collection[str]) -> Iterator[str]:
-        """Names of a store that cannot list them (plain web servers), by asking."""
-        for name in wanted:
-            variable = VARIABLES.get(name)
-            for spelt in (name, *(variable.aliases if variable else ())):
-                if self._store.variable(spelt) is not None:
-                    yield spelt
-                    break
+    def _looked_up(self, wanted: Collection[str]) -> list[str]:
+        """Names of use: no list is asked for where all go by what is wanted."""
+        found = [name for name in wanted if self._store.variable(name) is not None]
+        if len(found) == len(wanted):
+            return found
+        listed = list(self._store.names())
+        if listed:
+            return listed
+        # Plain web servers cannot list; so ask for every alias.
+        aliases = {
+            alias
+            for name in wanted
+            if name in VARIABLES and name not in found
+            for alias in VARIABLES[name].aliases
+        }
+        there = (alias for alias in sorted(aliases) if self._store.variable(alias))
+        return [*found, *there]
 
     def plain(self) -> list[str]:
         """Names that stand for themselves."""
@@ -136,6 +145,7 @@ class _Reading:
                 height = 'm' if stored.casefold() in _HEIGHTS else None
                 reason = self._mismatch(variable, raw, height, has_level=None)
                 if not reason:
+                    passed_over.pop(stored, None)
                     yield variable.name, Meaning((stored,), units=height)
                     break
                 passed_over[stored] = f'{stored!r} is not taken for {reason}'
@@ -153,17 +163,17 @@ class _Reading:
                 of_family = families.setdefault(match['name'] + match['apart'], {})
                 of_family[as_level(float(match['level']))] = stored
         for prefix, by_level in families.items():
-            if set(by_level) == {100} and prefix in ('u', 'v'):
+            if set(by_level) <= {10, 100} and prefix[-1] != '_':
                 continue  # ERA5's u100 and v100 are winds at 100 m.
             base = prefix.rstrip('_')
             variable = by_alias[base][0]
             height = 'm' if base in _HEIGHTS else None
-            stored = tuple(by_level[level] for level in sorted(by_level))
+            members = tuple(by_level[level] for level in sorted(by_level))
             reason = self._family_mismatch(variable, by_level, height)
             if reason:
-                passed_over |= {n: f'{n!r} is not taken for {reason}' for n in stored}
+                passed_over |= {n: f'{n!r} is not taken for {reason}' for n in members}
             else:
-                yield variable.name, Meaning(stored, tuple(sorted(by_level)), height)
+                yield variable.name, Meaning(members, tuple(sorted(by_level)), height)
 
     def _family_mismatch(
         self, variable: Variable, by_level: Mapping[float, str], height: str | None
@@ -195,7 +205,7 @@ class _Reading:
         if has_level is None:
             has_level = 'level' in axes or scalar_level(self._store, raw) is not None
         elif 'level' in axes:
-            return f'{variable.name}: it has the level in its name and an axis of levels'
+            return f'{variable.name}: it has an axis of levels, and one in its name'
         if variable.on_levels is not None and variable.on_levels != has_level:
             wanted = 'an axis' if variable.on_levels else 'no axis'
             return f'{variable.name}: that has {wanted} of levels, dims are {raw.dims}'
