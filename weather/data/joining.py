@@ -69,8 +69,9 @@ def open_parts(
             raise ValueError(_absent(name, what, fix, stores))
     if not parts:
         held = ', '.join(_held(stores)) or 'nothing'
+        what = f'some of {", ".join(names)}' if names else 'fields'
         raise ValueError(
-            f'expected some of {", ".join(names or ())} in {_address(source, stores)}, '
+            f'expected {what} in {_address(source, stores)}, '
             f'found {held}; known names and their aliases are {known_with_aliases()}'
         )
     if len(parts) == 1:
@@ -121,7 +122,8 @@ def join(address: str, parts: Sequence[Part], *, forecasts: bool) -> Part:
     if not forecasts:
         parts = [_as_atmosphere(part) for part in parts]
         for part in parts:
-            check_increasing(part.coordinates.get('time', np.empty(0)), part.address)
+            if 'time' in part.coordinates:
+                check_increasing(part.coordinates['time'], part.address)
     refused = {name: why for part in parts for name, why in part.refused.items()}
     coordinates = _union(parts)
     held: dict[str, list[Part]] = {}

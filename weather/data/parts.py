@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from weather.data.sources import RawStore, RawVariable
 from weather.data.stored_field import DIMS
 from weather.data.units import conversion
 from weather.variables import VARIABLES
+
+_LOGGER = logging.getLogger(__name__)
 
 _HORIZONTAL = {'latitude', 'longitude'}
 # Where a forecast of one start says when it started; the first that is there.
@@ -86,7 +89,10 @@ def read_parts(store: RawStore, how: Reading) -> list[Part]:
     refused: dict[str, str] = {}
     meanings = dict(read_names(store, how.keep).meanings)
     if how.keep is None:
-        _leave_out_others(store, meanings, refused)
+        meanings = _fields(store, meanings, refused)
+        if not _any_horizontal(store, meanings):
+            _tell_of_nothing(store, how)
+            return []
     families = {name: of for name, of in meanings.items() if of.levels}
     others = {name: of for name, of in meanings.items() if not of.levels}
     groups = [others] if others else []
@@ -223,20 +229,37 @@ def _one_time(store: RawStore, names: Mapping[str, str]) -> dict[str, np.ndarray
     return {}
 
 
-def _leave_out_others(
-    store: RawStore, meanings: dict[str, Meaning], refused: dict[str, str]
-) -> None:
+def _fields(
+    store: RawStore, meanings: Mapping[str, Meaning], refused: dict[str, str]
+) -> dict[str, Meaning]:
     """Keeps what holds numbers along axes that the project knows."""
     found = {name: _raws(store, of) for name, of in meanings.items()}
-    for name, raws in found.items():
-        if not raws or not _is_field(name, meanings[name], raws[0], refused):
-            del meanings[name]
-    if not any(_HORIZONTAL <= _canonical(found[name][0]) for name in meanings):
-        held = (f'{name} {raws[0].dims}' for name, raws in found.items() if raws)
-        raise ValueError(
-            f'expected fields with dims latitude and longitude in {store.address}, '
-            f'found {", ".join(held) or "nothing"}; rename its dims or regrid it'
-        )
+    return {
+        name: meanings[name]
+        for name, raws in found.items()
+        if raws and _is_field(name, meanings[name], raws[0], refused)
+    }
+
+
+def _any_horizontal(store: RawStore, meanings: Mapping[str, Meaning]) -> bool:
+    return any(
+        _HORIZONTAL <= _canonical(raw)
+        for meaning in meanings.values()
+        for raw in _raws(store, meaning)
+    )
+
+
+def _tell_of_nothing(store: RawStore, how: Reading) -> None:
+    """Says what a store without fields holds: an error, unless there are others."""
+    raws = {name: store.variable(name) for name in store.names()}
+    held = (f'{name} {raw.dims}' for name, raw in raws.items() if raw is not None)
+    message = (
+        f'expected fields with dims latitude and longitude in {store.address}, '
+        f'found {", ".join(held) or "nothing"}; rename its dims or regrid it'
+    )
+    if not how.several:
+        raise ValueError(message)
+    _LOGGER.warning('%s (the other stores are read)', message)
 
 
 def _canonical(variable: RawVariable) -> set[str]:
