@@ -28,11 +28,23 @@ ALIASES: dict[str, tuple[str, ...]] = {
     'time': ('valid_time', 'init_time', 'initial_time', 'forecast_reference_time'),
     'prediction_timedelta': ('step', 'lead_time', 'leadtime', 'forecast_period'),
     'member': ('number', 'realization', 'ensemble_member', 'ensemble'),
-    'level': ('pressure_level', 'isobaricInhPa', 'isobaricInPa', 'plev', 'pressure'),
+    'level': (
+        'pressure_level',
+        'isobaricInhPa',
+        'isobaricInPa',
+        'plev',
+        'pressure',
+        'lev',
+        'levels',
+        'isobaric',
+        'air_pressure',
+    ),
     'latitude': ('lat',),
     'longitude': ('lon',),
 }
 _PREPARE = 'prepare it with scripts/prepare_data.py, which regrids'
+# Names that models give to levels of their own too.
+_OTHER_LEVELS = ('lev', 'levels')
 # No pressure of a terrestrial atmosphere exceeds this, hPa.
 _MAX_PRESSURE_HPA = 1100.0
 
@@ -65,9 +77,11 @@ class Axes(NamedTuple):
         for name, of_name in levels.items():
             absent = sorted(set(of_name) - set(found.tolist()))
             if absent:
+                in_pascal = {level / 100 for level in absent} <= set(found.tolist())
+                hint = ' (they are counted in hPa here)' if in_pascal else ''
                 raise ValueError(
                     f'expected {name} at levels {tuple(of_name)} hPa, {source} lacks '
-                    f'{tuple(absent)}; it has {tuple(found.tolist())}: correct '
+                    f'{tuple(absent)}; it has {tuple(found.tolist())}{hint}: correct '
                     f'config.data.variables'
                 )
         keep = np.isin(found, sorted({p for of in levels.values() for p in of}))
@@ -82,14 +96,39 @@ class Axes(NamedTuple):
 def canonical_names(dims: Collection[str]) -> dict[str, str]:
     """Returns what the axes found are called here, by their stored names.
 
-    An axis that nobody knows, or that means the same as another one, keeps its name.
+    Names are compared whatever their case. An axis that nobody knows, or that means the
+    same as another one, keeps its name.
     """
     names = {dim: dim for dim in dims}
+    # Of two that differ in case only, the one spelt as here.
+    spelt = {dim.casefold(): dim for dim in sorted(dims)} | {dim: dim for dim in dims}
     for canonical, others in ALIASES.items():
-        found = next((name for name in (canonical, *others) if name in dims), None)
+        aliases = (name.casefold() for name in others)
+        found = next((spelt[n] for n in (canonical, *aliases) if n in spelt), None)
         if found is not None:
             names[found] = canonical
     return names
+
+
+def canonical_axes(dims: Collection[str], store: RawStore) -> dict[str, str]:
+    """Like `canonical_names`; levels of a model keep their name, as foreign axes do."""
+    names = canonical_names(dims)
+    for name in _OTHER_LEVELS:
+        if names.get(name) == 'level' and not _is_pressure(store.variable(name)):
+            names[name] = name
+    return names
+
+
+def _is_pressure(coordinate: RawVariable | None) -> bool:
+    if coordinate is None:
+        return False
+    attributes = coordinate.attributes
+    words = ' '.join(map(str, attributes.values())).lower()
+    in_pressure = units.conversion(str(attributes.get('units', '')), 'hPa') is not None
+    model_levels = (
+        'formula_terms' in attributes or 'hybrid' in words or 'sigma' in words
+    )
+    return in_pressure and not model_levels
 
 
 def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarray:
@@ -284,10 +323,12 @@ def _check_distinct(dim: str, values: np.ndarray, source: str) -> None:
     if repeated.size:
         value = values[repeated[0]]
         if values.dtype.kind == 'm':
-            value = f'{value / np.timedelta64(1, "h"):g} h'
+            found = f'{value / np.timedelta64(1, "h"):g} h'
+        else:
+            found = f'{value:g}'
         raise ValueError(
-            f'expected each {dim} once, {dim} holds the same value twice, '
-            f'{value}, in {source}; drop the repetition'
+            f'expected each {dim} once, {dim} holds the same value twice, {found}, '
+            f"in {source}; drop the repetition: ds.drop_duplicates('{dim}')"
         )
 
 

@@ -99,7 +99,7 @@ def _absent(name: str, what: str, fix: str, stores: Sequence[RawStore]) -> str:
         for reason in read_names(store, (name,)).passed_over.values()
     ]
     of = VARIABLES.get(name)
-    aliases = f' (nor one of {", ".join(of.aliases)})' if of and of.aliases else ''
+    aliases = f', also not as {", ".join(of.aliases)}' if of and of.aliases else ''
     where = stores[0].address if len(stores) == 1 else f'{len(stores)} stores'
     return (
         f'expected {what} {name!r} in {where}, found none'

@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from weather.data.axes import ALIASES, canonical_names
+from weather.data.axes import ALIASES, canonical_axes
 from weather.data.sources import RawStore, RawVariable
 from weather.data.units import to_canonical
 from weather.variables import VARIABLES, Variable, as_level
@@ -199,7 +199,7 @@ class _Reading:
         """Why an array is not the variable that its name may mean; empty if it is."""
         if raw is None or raw.dtype.kind not in 'iufb':
             return f'{variable.name}: it holds no numbers'
-        axes = set(canonical_names(set(raw.dims)).values())
+        axes = set(canonical_axes(set(raw.dims), self._store).values())
         if not {'latitude', 'longitude'} <= axes:
             return f'{variable.name}: its dims are {raw.dims}'
         if has_level is None:
@@ -218,7 +218,7 @@ class _Reading:
 
 def scalar_level(store: RawStore, raw: RawVariable) -> str | None:
     """The name of a level that stands beside an array without an axis of levels."""
-    if 'level' in canonical_names(set(raw.dims)).values():
+    if 'level' in canonical_axes(set(raw.dims), store).values():
         return None
     held = set(store.names())
     for name in ('level', *ALIASES['level']):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weather.data.axes import (
-    canonical_names,
+    canonical_axes,
     decode_coordinate,
     expected_coordinate,
     read_coordinate,
@@ -112,7 +112,7 @@ def _read_part(
 ) -> Part:
     raws = {name: _raws(store, meaning) for name, meaning in meanings.items()}
     every = [raw for of_name in raws.values() for raw in of_name]
-    found = canonical_names({dim for raw in every for dim in raw.dims})
+    found = canonical_axes({dim for raw in every for dim in raw.dims}, store)
     names, beside = _one_start(store, found) if how.forecasts else (found, {})
     if how.several and not how.forecasts:
         beside = _one_time(store, names)
@@ -237,13 +237,13 @@ def _fields(
     return {
         name: meanings[name]
         for name, raws in found.items()
-        if raws and _is_field(name, meanings[name], raws[0], refused)
+        if raws and _is_field(store, name, meanings[name], raws[0], refused)
     }
 
 
 def _any_horizontal(store: RawStore, meanings: Mapping[str, Meaning]) -> bool:
     return any(
-        _HORIZONTAL <= _canonical(raw)
+        _HORIZONTAL <= set(canonical_axes(set(raw.dims), store).values())
         for meaning in meanings.values()
         for raw in _raws(store, meaning)
     )
@@ -262,12 +262,12 @@ def _tell_of_nothing(store: RawStore, how: Reading) -> None:
     _LOGGER.warning('%s (the other stores are read)', message)
 
 
-def _canonical(variable: RawVariable) -> set[str]:
-    return set(canonical_names(set(variable.dims)).values())
-
-
 def _is_field(
-    name: str, meaning: Meaning, variable: RawVariable, refused: dict[str, str]
+    store: RawStore,
+    name: str,
+    meaning: Meaning,
+    variable: RawVariable,
+    refused: dict[str, str],
 ) -> bool:
     """Whether a variable is neither a coordinate nor a time nor along foreign axes.
 
@@ -280,14 +280,14 @@ def _is_field(
         return False
     if name in VARIABLES:
         return True  # Its axes are judged where it is used.
-    names = canonical_names(set(variable.dims))
+    names = canonical_axes(set(variable.dims), store)
     pairs = zip(variable.dims, variable.shape, strict=True)
     foreign = {
         dim: size
         for dim, size in pairs
         if names[dim] not in (*DIMS, _VERSIONS) and size > 1
     }
-    if foreign and _HORIZONTAL <= _canonical(variable):
+    if foreign and _HORIZONTAL <= set(names.values()):
         axes = ', '.join(f'{dim} ({size})' for dim, size in foreign.items())
         refused[name] = f'has the foreign axis {axes}: select along it'
     return bool(variable.dims) and not foreign
