@@ -91,6 +91,8 @@ def _open_datasets(source: str) -> list[xarray.Dataset]:
         settings = {
             'indexpath': os.path.join(folder, '{short_hash}.idx'),
             'squeeze': False,
+            # A truncated message would be left out otherwise.
+            'errors': 'raise',
         }
         try:
             found = open_variable_datasets(
