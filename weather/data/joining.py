@@ -24,6 +24,7 @@ from weather.data.decoding import AnyVariable
 from weather.data.names import known_with_aliases, read_names
 from weather.data.parts import Part, Reading, read_parts
 from weather.data.sources import RawStore
+from weather.data.sources.dataset import IN_MEMORY
 from weather.data.stored_field import DIMS
 from weather.data.times import check_increasing
 from weather.outputs import TIES
@@ -117,9 +118,9 @@ def join(address: str, parts: Sequence[Part], *, forecasts: bool) -> Part:
     """
     for part in parts[1:]:
         _check_ties(part, parts[0])
-        if forecasts:
-            _check_variables(part, parts[0])
-    if not forecasts:
+    if forecasts:
+        _check_alike(parts)
+    else:
         parts = [_as_atmosphere(part) for part in parts]
         for part in parts:
             if 'time' in part.coordinates:
@@ -158,14 +159,36 @@ def _check_ties(part: Part, first: Part) -> None:
             )
 
 
-def _check_variables(part: Part, first: Part) -> None:
-    """Forecasts of one start each hold the same, or one of them is another's."""
-    found, expected = ({*of.variables, *of.refused} for of in (part, first))
-    if found != expected:
-        raise ValueError(
-            f'{part.address}: expected the variables of {first.address}, '
-            f'{sorted(expected)}, got {sorted(found)}'
-        )
+def _check_alike(parts: Sequence[Part]) -> None:
+    """Forecasts of one start each hold the same, or one of them is another model's."""
+    files: dict[object, list[Part]] = {}
+    for part in parts:
+        # A file of GRIB is several stores at one address.
+        in_memory = part.address == IN_MEMORY
+        key = id(part.stores[0]) if in_memory else part.address
+        files.setdefault(key, []).append(part)
+    first, *others = files.values()
+    for other in others:
+        found, expected = _variables(other), _variables(first)
+        if found != expected:
+            raise ValueError(
+                f'{other[0].address}: expected the variables of {first[0].address}, '
+                f'{sorted(expected)}, got {sorted(found)}'
+            )
+        if _levels(other) != _levels(first):
+            raise ValueError(
+                f'{other[0].address}: level differs from that of {first[0].address}; '
+                'keep the forecasts of each experiment in their own directory'
+            )
+
+
+def _variables(parts: Sequence[Part]) -> set[str]:
+    return {name for part in parts for name in (*part.variables, *part.refused)}
+
+
+def _levels(parts: Sequence[Part]) -> set[float]:
+    levels = (part.coordinates.get('level', np.empty(0)) for part in parts)
+    return {level for of_part in levels for level in of_part.tolist()}
 
 
 def _as_atmosphere(part: Part) -> Part:

@@ -350,3 +350,36 @@ def test_nothing_in_nested_folders_is_an_error(tmp_path):
     (tmp_path / 'a' / 'b').mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match='a Zarr group .*found none'):
         store.open_store(tmp_path)
+
+
+def test_the_public_data_sets_of_graphcast_are_read(coded_dataset, tmp_path):
+    """Times since the first, dates beside them, an axis `batch` of one, south first."""
+    data = coded_dataset.rename(latitude='lat', longitude='lon')
+    data = data.isel(lat=slice(None, None, -1))
+    dates = data['time'].values
+    moving = data[[name for name in data if 'time' in data[name].dims]]
+    moving = moving.expand_dims(batch=1).assign_coords(time=dates - dates[0])
+    moving = moving.assign_coords(datetime=(('batch', 'time'), dates[None]))
+    graphcast = moving.assign(land_sea_mask=data['land_sea_mask'])
+    graphcast.to_netcdf(tmp_path / 'a.nc')
+    for source in (graphcast, tmp_path / 'a.nc'):
+        found = store.open_store(source, levels=LEVELS, statics=('land_sea_mask',))
+        assert_close(found, coded_dataset)
+
+
+def test_forecasts_with_levels_in_their_names_are_joined_if_alike(coded_dataset):
+    starts = [
+        coded_dataset.isel(time=[start], drop=True)
+        .expand_dims(prediction_timedelta=[np.timedelta64(6, 'h').astype('m8[ns]')])
+        .drop_vars(['land_sea_mask', 'geopotential_at_surface'])
+        for start in range(3)
+    ]
+    found = store.open_dataset(starts, what='forecast')
+    assert found.sizes['time'] == 3 and found.sizes['level'] == 3
+    names = {f't_{level}': starts[0]['temperature'].sel(level=level, drop=True)
+             for level in (500, 850)}  # fmt: skip
+    spelt = [xr.Dataset(names).assign_coords(time=of['time']) for of in starts]
+    found = store.open_dataset(spelt, what='forecast')
+    assert found['temperature'].sizes['level'] == 2
+    with pytest.raises(ValueError, match='level differs from that of'):
+        store.open_dataset([*starts[:2], starts[2].isel(level=[0, 1])], what='forecast')
