@@ -317,6 +317,8 @@ def _without_repetitions(
     growing = [dim for dim in _GROWING if dim in sizes]
     if 'time' in growing:
         tiles = sorted(tiles, key=lambda tile: tile.places['time'].min())
+    elif len(tiles) > _COMPARED:
+        tiles = tiles[:: -(-len(tiles) // _COMPARED)]
     owner = np.full([sizes[dim] for dim in growing], -1, np.int32)
     kept: list[Tile] = []
     for tile in tiles:
@@ -364,10 +366,12 @@ def _check_same(
                 f'expected the same {name}{when} in {one.address} and {other.address}, '
                 'found other values; keep one of the two'
             )
-    _LOGGER.info(
-        '%s of %s is in %s too (compared at %d times): the first is read',
-        name, other.address, one.address, len(boxes),
-    )  # fmt: skip
+    if 'time' in sizes:
+        _LOGGER.warning(
+            '%s of %s is in %s too (%d times, the same at %d of them): it is read '
+            'from the first of the two by time', name, other.address, one.address,
+            shared.size, len(boxes),
+        )  # fmt: skip
 
 
 def _tell_of_gaps(
