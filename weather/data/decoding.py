@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from weather.data import units
-from weather.data.sources import RawVariable
+from weather.data.sources import DirectVariable, RawVariable
 from weather.variables import VARIABLES
 
 _HORIZONTAL = {'latitude', 'longitude'}
@@ -201,7 +201,8 @@ class DecodedVariable:
             self._packing = Packing.of(raw.dtype, raw.attributes, convert)
         except ValueError as error:
             raise ValueError(f'{name} in {source}: {error}') from None
-        self._raw = raw
+        self._raw: Any = raw
+        self._is_direct = self._packing.trivial and isinstance(raw, DirectVariable)
         self._added = (1,) * (len(dims) - len(raw.dims))
         self.name = name
         self.dims = dims
@@ -221,6 +222,16 @@ class DecodedVariable:
             if holes.any():
                 values = np.where(holes, np.nan, values)
         return values[(None,) * len(self._added)] if self._added else values
+
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """Like `read`, into `out`; without a copy where stored numbers are values."""
+        if not self._is_direct or out.dtype != self.dtype:
+            out[...] = self.read(box)
+            return
+        stored, inner = out[(0,) * len(self._added)], box[len(self._added) :]
+        self._raw.read_into(stored, inner)
+        if self._is_fill_a_value and self._may_be_absent(stored, inner):
+            stored[np.broadcast_to(self._holes(inner), stored.shape)] = np.nan
 
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns what changes when the values of a box may have: see `RawVariable`."""
@@ -301,6 +312,15 @@ class JoinedVariable:
                 part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
             )
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
+
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """Like `read`, into `out`."""
+        place = 0
+        for part, start, stop in self._touched(box[self._axis]):
+            within = (*box[: self._axis], slice(start, stop), *box[self._axis + 1 :])
+            view = np.moveaxis(out, self._axis, 0)[place : place + stop - start]
+            part.read_into(np.moveaxis(view, 0, self._axis), within)
+            place += stop - start
 
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns that of every part which the box touches."""
