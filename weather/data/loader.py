@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from weather.data.buffers import Buffers
 from weather.data.slabs import Slab, SlabReader
 from weather.data.store import Atmosphere
 from weather.data.windows import WindowIndex
@@ -195,15 +196,21 @@ class Loader:
         return self.cache_bytes + max(self.prefetch_bytes, batch) + batch + threads
 
     def start(
-        self, update: int, num_steps: int, submit: Callable[..., _Future]
+        self,
+        update: int,
+        num_steps: int,
+        *,
+        submit: Callable[..., _Future],
+        buffers: Buffers,
     ) -> _Reading:
         """Begins to read the batch of an update; `submit` hands work to threads."""
         starts = self._starts(update, num_steps)
         times = self.windows.positions(starts, num_steps)
-        fields = {
-            name: np.empty((*times.shape, *self.slabs.shape(name)), np.float32)
-            for name in self.atmosphere.levels
-        }
+        names = list(self.atmosphere.levels)
+        arrays = buffers.empty(
+            [(*times.shape, *self.slabs.shape(name)) for name in names]
+        )
+        fields = dict(zip(names, arrays, strict=True))
         pieces = (
             _Piece(field[row, first:stop], name, of_row[first:stop].tolist())
             for row, of_row in enumerate(times)
@@ -288,6 +295,7 @@ class _ReadAhead:
         self._num_steps_at = num_steps_at
         self._waiting: collections.deque[_Reading] = collections.deque()
         self._in_use: _Reading | None = None
+        self._buffers = Buffers()
         self._fill()
 
     def take(self) -> Batch:
@@ -307,7 +315,12 @@ class _ReadAhead:
             # The first in any case, or a batch larger than all would never be read.
             if self._waiting and waiting + size > loader.prefetch_bytes:
                 return
-            reading = loader.start(self._updates[0], num_steps, self._pool.submit)
+            reading = loader.start(
+                self._updates[0],
+                num_steps,
+                submit=self._pool.submit,
+                buffers=self._buffers,
+            )
             self._waiting.append(reading)
             self._updates = self._updates[1:]
 

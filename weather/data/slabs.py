@@ -146,11 +146,10 @@ class SlabReader:
     def _read(
         self, out: np.ndarray, name: str, times: Sequence[int], mine: dict[int, Slab]
     ) -> None:
-        missing = np.zeros(len(times), bool)
-        missing[list(mine)] = True
-        # Where runs of missing times begin and end, in turn: each is one reading.
-        edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
-        for first, stop in edges.reshape(-1, 2).tolist():
+        # Runs of missing times: each is one reading.
+        begins = [place for place in mine if place - 1 not in mine]
+        ends = [place + 1 for place in mine if place + 1 not in mine]
+        for first, stop in zip(begins, ends, strict=True):
             self._read_run(name, out[first:stop], np.asarray(times[first:stop]))
             for place in range(first, stop):
                 self._remember(name, times[place], out[place])
@@ -174,9 +173,10 @@ class SlabReader:
     def _read_run(self, name: str, out: np.ndarray, times: np.ndarray) -> None:
         """Reads times from the store; refuses what is not finite."""
         field = self._fields[name]
-        selection = {'time': times}
+        selection, positions = {'time': times}, self._positions[name]
         if self._levels[name]:
-            selection['level'] = self._positions[name]
+            if positions is not None:
+                selection['level'] = positions
             field.read_into(out, selection)
         else:
             field.read_into(out[:, 0], selection)
@@ -215,9 +215,11 @@ class SlabReader:
             self._cache[name, time] = copy
 
 
-def _level_positions(atmosphere: Atmosphere, levels: tuple[float, ...]) -> np.ndarray:
-    """Returns where `levels`, in their order, stand on the level axis."""
-    if not levels:
-        return np.empty(0, np.int64)
-    order = atmosphere.dataset['level'].values.tolist()
+def _level_positions(
+    atmosphere: Atmosphere, levels: tuple[float, ...]
+) -> np.ndarray | None:
+    """Where `levels`, in their order, stand on the level axis; None for all of it."""
+    order = atmosphere.dataset['level'].values.tolist() if levels else []
+    if list(levels) == order:
+        return None
     return np.array([order.index(level) for level in levels])

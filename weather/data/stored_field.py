@@ -220,8 +220,10 @@ class _Run(NamedTuple):
 
 def _runs(positions: np.ndarray, chunk: int) -> list[_Run]:
     """Splits positions where a whole unneeded chunk would lie between neighbours."""
-    if not positions.size:
-        return []
+    if positions.size < 2:  # The loader reads time by time, and often.
+        first = slice(0, 1)
+        boxes = [slice(place, place + 1) for place in positions.tolist()]
+        return [_Run(first, box, [_Piece(first, slice(0, 1, 1))]) for box in boxes]
     jumps = np.abs(np.diff(positions // chunk)) > 1
     bounds = [0, *(np.flatnonzero(jumps) + 1).tolist(), positions.size]
     runs = []
