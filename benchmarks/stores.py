@@ -108,7 +108,8 @@ def _write_field(
     shape = (num_times, len(LEVELS), *grid.shape)
     attributes: dict[str, Any] = {'units': get_variable(name).units}
     packed = options.get('dtype') == 'int16'
-    offset, scale = _mean(name).mean(), 0.0
+    middle = (_mean(name).max() + _mean(name).min()) / 2
+    offset, scale = middle, 0.0
     if packed:
         # Half the range of the integers for the spread over levels and points.
         scale = (np.ptp(_mean(name)) + 20 * VARIABLES[name][1]) / 2**16

@@ -18,6 +18,9 @@ from weather.data import units
 from weather.data.sources import DirectVariable, RawVariable
 from weather.variables import VARIABLES
 
+# Numbers unpacked at a time: what lies in between, in float64, stays in the processor's
+# cache.
+_PORTION = 2**15
 _HORIZONTAL = {'latitude', 'longitude'}
 # Quantities of which a whole chunk is never exactly 0.
 _NEVER_ZERO = ('K', 'Pa', 'm2 s-2', 'm s-1')
@@ -101,6 +104,16 @@ class Packing(NamedTuple):
         if low > -np.inf or high < np.inf:
             values[(stored < low) | (stored > high)] = np.nan
         return values
+
+    def unpack_into(self, out: np.ndarray, stored: np.ndarray) -> None:
+        """Like `unpack`, into `out`, portion by portion."""
+        if not (out.flags.c_contiguous and stored.flags.c_contiguous):
+            out[...] = self.unpack(stored)
+            return
+        values, numbers = out.reshape(-1), stored.reshape(-1)
+        for start in range(0, numbers.size, _PORTION):
+            portion = slice(start, start + _PORTION)
+            values[portion] = self.unpack(numbers[portion])
 
 
 def _signedness(dtype: np.dtype, attributes: Mapping[str, Any]) -> np.dtype:
@@ -225,13 +238,15 @@ class DecodedVariable:
 
     def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
         """Like `read`, into `out`; without a copy where stored numbers are values."""
-        if not self._is_direct or out.dtype != self.dtype:
-            out[...] = self.read(box)
-            return
-        stored, inner = out[(0,) * len(self._added)], box[len(self._added) :]
-        self._raw.read_into(stored, inner)
+        values, inner = out[(0,) * len(self._added)], box[len(self._added) :]
+        if self._is_direct and values.dtype == self.dtype:
+            self._raw.read_into(values, inner)
+            stored = values
+        else:
+            stored = self._raw.read(inner)
+            self._packing.unpack_into(values, stored)
         if self._is_fill_a_value and self._may_be_absent(stored, inner):
-            stored[np.broadcast_to(self._holes(inner), stored.shape)] = np.nan
+            values[np.broadcast_to(self._holes(inner), values.shape)] = np.nan
 
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns what changes when the values of a box may have: see `RawVariable`."""
@@ -240,6 +255,16 @@ class DecodedVariable:
             return None
         packing = f'{self._packing} {self.dtype} {self._raw.fill_value}'
         return itertools.chain([packing], stored)
+
+    @functools.cached_property
+    def is_within_float32(self) -> bool:
+        """Whether no stored number is infinite in float32 that was not infinite."""
+        if self.dtype.kind not in 'iu':
+            return bool(self.dtype == np.float32 and self._packing.trivial)
+        limits = np.array([np.iinfo(self.dtype).min, np.iinfo(self.dtype).max], float)
+        # `_Unsigned` may double the range.
+        bound = np.abs(2 * limits * self._packing.scale).max()
+        return bool(bound + abs(self._packing.offset) < np.finfo(np.float32).max)
 
     @functools.cached_property
     def _is_fill_a_value(self) -> bool:
@@ -312,15 +337,6 @@ class JoinedVariable:
                 part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
             )
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
-
-    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
-        """Like `read`, into `out`."""
-        place = 0
-        for part, start, stop in self._touched(box[self._axis]):
-            within = (*box[: self._axis], slice(start, stop), *box[self._axis + 1 :])
-            view = np.moveaxis(out, self._axis, 0)[place : place + stop - start]
-            part.read_into(np.moveaxis(view, 0, self._axis), within)
-            place += stop - start
 
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns that of every part which the box touches."""

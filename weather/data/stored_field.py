@@ -17,7 +17,7 @@ import numpy as np
 import xarray
 from xarray.core import indexing
 
-from weather.data.decoding import AnyVariable
+from weather.data.decoding import AnyVariable, DecodedVariable
 
 DIMS = (
     'member',
@@ -129,19 +129,21 @@ class StoredField:
 
     @functools.cached_property
     def _is_as_wanted(self) -> bool:
-        """Whether numbers and axes (those left out last) are stored as they are read.
+        """Whether axes (those left out last) are stored as they are read.
 
-        Other types are checked for what does not fit float32 before they become that.
+        And numbers so that none need be looked at before it becomes a float32.
         """
         in_order = self._order == list(range(len(self._order)))
-        return in_order and self.variable.dtype == np.float32
+        variable = self.variable
+        direct = isinstance(variable, DecodedVariable) and variable.is_within_float32
+        return in_order and direct
 
     def _fetch(self, box: tuple[slice, ...]) -> np.ndarray:
         return self._checked(box, lambda: self.variable.read(box))
 
     def _fetch_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
         def read() -> np.ndarray:
-            self.variable.read_into(out, box)
+            self.variable.read_into(out, box)  # type: ignore[union-attr]
             return out
 
         self._checked(box, read)
