@@ -100,9 +100,11 @@ class Data(Group):
         valid time of each step, `'output'` only forecasts it.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
+      timestep_hours: the model's step, a multiple of the store's; 0 is the store's own.
       cache_gb: memory for decoded fields that may be read again.
-      prefetch_gb: memory for batches that wait for the device.
-      num_threads: batches that are read at a time.
+      prefetch_gb: memory for batches that wait for the device or are being read; one
+        is read ahead even where it is larger. `Loader.most_bytes` adds it all up.
+      num_threads: threads that read.
       preparation: folder for what is computed from the data once and used by every
         run; empty means the user's cache folder.
     """
@@ -122,6 +124,7 @@ class Data(Group):
     train: Period
     validation: Period
     test: Period
+    timestep_hours: Annotated[Number, Field(ge=0)] = 0.0
     cache_gb: Annotated[Gigabytes, MACHINE] = 2.0
     prefetch_gb: Annotated[Gigabytes, MACHINE] = 0.5
     num_threads: Annotated[Count, MACHINE] = 2

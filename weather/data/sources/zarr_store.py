@@ -208,6 +208,13 @@ class ZarrVariable:
         """See `RawVariable`."""
         return np.asarray(self._readable[box])
 
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """See `DirectVariable`."""
+        if isinstance(self._readable, ChunkFiles):
+            self._readable.read_into(out, box)
+        else:
+            out[...] = self._readable[box]
+
     def never_written(self, box: tuple[slice, ...]) -> np.ndarray:
         """Reads once more with another fill value: what differs is not in the store.
 
