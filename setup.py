@@ -25,6 +25,7 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'tenacity>=9',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -33,6 +34,7 @@ CORE = [
 TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
+    'gcp-storage-emulator>=2026.7',
     'pytest>=8',
     'scipy>=1.15',
 ]

@@ -92,6 +92,9 @@ class Data(Group):
       store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
         science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
+      disk_cache: folder that keeps what was read of a store at an address; empty means
+        that nothing is kept. Several runs may share it.
+      disk_cache_gb: disk space that it may take.
       definitions: variables that the project's table lacks, by name.
       variables: levels in hPa of every variable that is read or forecast; none for a
         surface variable. Channels are in the order of `weather.variables.VARIABLES`.
@@ -113,6 +116,8 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    disk_cache: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
+    disk_cache_gb: Annotated[Gigabytes, MACHINE] = 100.0
     # Before `variables`: fields are checked in this order, and those need these.
     definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
@@ -129,6 +134,14 @@ class Data(Group):
     prefetch_gb: Annotated[Gigabytes, MACHINE] = 0.5
     num_threads: Annotated[Count, MACHINE] = 2
     preparation: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a store is opened with: `storage_options`, and the cache if any."""
+        if not self.disk_cache:
+            return dict(self.storage_options)
+        cache = {'disk_cache': self.disk_cache, 'disk_cache_gb': self.disk_cache_gb}
+        return {**self.storage_options, **cache}
 
     @property
     def channels(self) -> ChannelIndex:

@@ -94,7 +94,7 @@ def open_training_store(setup: Experiment) -> Atmosphere:
             levels=data.stored.levels,
             statics=data.statics,
             grid=setup.grid,
-            storage_options=data.storage_options,
+            storage_options=data.options,
         )
 
 
