@@ -218,6 +218,10 @@ class _Part:
         except (OSError, ValueError) as error:
             self._missed(error, 'missing values')
         dataset = self.atmosphere.dataset.isel(time=self._positions)
+        if self._faulty:
+            # Not read: they may be unreadable.
+            usable = ~np.isin(dataset['time'].values, self.unusable_times)
+            dataset = dataset.isel(time=usable)
         found = self._with_unusable(invalid_times(dataset, self.channels.levels))
         self._keep(found)
         return found
