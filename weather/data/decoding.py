@@ -222,6 +222,11 @@ class DecodedVariable:
                 values = np.where(holes, np.nan, values)
         return values[(None,) * len(self._added)] if self._added else values
 
+    @property
+    def raw(self) -> RawVariable:
+        """The array as it is stored."""
+        return self._raw
+
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns what changes when the values of a box may have: see `RawVariable`."""
         stored = self._raw.version(box[len(self._added) :])

@@ -15,6 +15,7 @@ import tqdm
 from sphere_ops.grid import area_weights
 from weather.data import sources, store
 from weather.data.axes import Axes, expect_grid, order_axes
+from weather.data.decoding import DecodedVariable
 from weather.data.faults import ALL, TIME, Fault, FaultList, read_faults
 from weather.data.identity import version
 from weather.data.parts import Part
@@ -298,8 +299,8 @@ class _Check:
 
     def _raw(self, name: str) -> sources.RawVariable | None:
         """The one array behind a variable, if it is one."""
-        stores = self.part.stores
-        return stores[0].variable(name) if len(stores) == 1 else None
+        variable = self.part.variables[name]
+        return variable.raw if isinstance(variable, DecodedVariable) else None
 
     def _compare(self, name: str, scanned: Scanned, record: Record | None) -> None:
         if record is None:

@@ -11,6 +11,7 @@ import sys
 import tracemalloc
 import warnings
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -431,6 +432,32 @@ def test_memory_does_not_grow_with_the_number_of_times(write):
         tracemalloc.stop()
         shutil.rmtree(path)
     assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_a_store_at_an_address_has_its_list_beside_it(clean, write):
+    clean['temperature'][5, 2] = np.nan
+    path, address = write(clean), 'memory://test_check/store.zarr'
+    memory = fsspec.filesystem('memory')
+    memory.put(path, '/test_check/store.zarr', recursive=True)
+    memory.rm('/test_check/store.zarr/geopotential/c/8', recursive=True)
+    memory.pipe_file('/test_check/store.zarr/geopotential/c/9/0/0/0', b'cut')
+    assert found(address) == {
+        ('temperature', 500, 5, 'NaN'),
+        ('geopotential', None, 8, 'missing chunk'),
+        ('geopotential', None, 9, 'unreadable'),
+    }
+    write_faults(check_store(address).listed)
+    setup = experiment(address)
+    atmosphere = open_atmosphere(address, levels=setup.data.stored.levels)
+    expected = clean.time.values[[5, 8, 9]].tolist()
+    assert prepare(setup, atmosphere).invalid_times.tolist() == expected
+
+
+def test_files_of_months_are_checked_as_one(clean, tmp_path):
+    clean['temperature'][25, 1, 2, 3] = np.nan
+    for part, times in enumerate((slice(0, 16), slice(16, 40))):
+        clean.isel(time=times).to_netcdf(tmp_path / f'{part}.nc')
+    assert found(f'{tmp_path}/*.nc') == {('temperature', 300, 25, 'NaN')}
 
 
 def command(*arguments):
