@@ -25,6 +25,7 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'tenacity>=9',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -33,6 +34,7 @@ CORE = [
 TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
+    'gcp-storage-emulator>=2026.7',
     'pytest>=8',
     'scipy>=1.15',
 ]
@@ -46,12 +48,15 @@ BENCHMARKS = [
     'spherical==1.1.4',
     'sympy>=1.13',
 ]
+# To read GRIB; tests make such files.
+GRIB = ['cfgrib>=0.9.15', 'eccodes>=2.40']
 LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12', 'types-cachetools']
 EXTRAS = {
     'test': TEST,
     'lint': LINT,
     'benchmarks': BENCHMARKS,
-    'dev': TEST + LINT,
+    'dev': TEST + LINT + GRIB,
+    'grib': GRIB,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
     # Not on the package index: installed from its own repository.

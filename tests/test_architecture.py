@@ -81,6 +81,7 @@ TESTED_WITH = {
     'weather.data.stored_field': 'weather/data/test_store.py',
     'weather.data.times': 'weather/data/test_axes.py',
     'weather.data.sources.dataset': 'weather/data/test_sources.py',
+    'weather.data.sources.grib': 'weather/data/test_grib.py',
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
     'weather.data.sources.zarr_store': 'weather/data/test_sources.py',
     'weather.doctor.earlier': 'weather/doctor/test_check.py',

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from weather.data import units
-from weather.data.sources import RawVariable
+from weather.data.sources import DirectVariable, RawVariable
 from weather.variables import VARIABLES
 
+# Numbers unpacked at a time: what lies in between, in float64, stays in the processor's
+# cache.
+_PORTION = 2**15
 _HORIZONTAL = {'latitude', 'longitude'}
 # Quantities of which a whole chunk is never exactly 0.
 _NEVER_ZERO = ('K', 'Pa', 'm2 s-2', 'm s-1')
@@ -102,6 +105,16 @@ class Packing(NamedTuple):
             values[(stored < low) | (stored > high)] = np.nan
         return values
 
+    def unpack_into(self, out: np.ndarray, stored: np.ndarray) -> None:
+        """Like `unpack`, into `out`, portion by portion."""
+        if not (out.flags.c_contiguous and stored.flags.c_contiguous):
+            out[...] = self.unpack(stored)
+            return
+        values, numbers = out.reshape(-1), stored.reshape(-1)
+        for start in range(0, numbers.size, _PORTION):
+            portion = slice(start, start + _PORTION)
+            values[portion] = self.unpack(numbers[portion])
+
 
 def _signedness(dtype: np.dtype, attributes: Mapping[str, Any]) -> np.dtype:
     """`_Unsigned` says how bits are meant where a format lacks the other integers."""
@@ -174,6 +187,34 @@ def _valid(
     return low, high
 
 
+class ContradictionError(ValueError):
+    """Two stored numbers stand for one value, and differ."""
+
+
+class AnyVariable(Protocol):
+    """A variable whose values can be read, from one array or from several.
+
+    Attributes:
+      name: its name.
+      dims: canonical names of its axes, in stored order.
+      attributes, dtype: as stored.
+      shape, chunks: sizes of the axes and of what is stored together.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns the values of a box of the stored array, NaN where missing."""
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes when the values of a box may have: see `RawVariable`."""
+
+
 class DecodedVariable:
     """One stored variable, read as values.
 
@@ -187,21 +228,31 @@ class DecodedVariable:
     missing (NaN, as xarray writes them) leave no room for doubt.
 
     Attributes:
-      name: its name.
-      dims: canonical names of its axes, in stored order; `time` first where the store
-        has none of it, being a forecast of one start.
-      attributes, dtype: as stored.
-      shape, chunks: sizes of the axes and of what is stored together.
+    Attributes are those of `AnyVariable`; axes of one that the stored array lacks (the
+    time of a forecast of one start) stand before the others.
     """
 
-    def __init__(self, name: str, raw: RawVariable, dims: tuple[str, ...], source: str):
-        """Reads how `raw` is packed; `ValueError` names variable and store."""
-        convert = units.to_canonical(name, raw.attributes.get('units'), source)
+    def __init__(
+        self,
+        name: str,
+        raw: RawVariable,
+        dims: tuple[str, ...],
+        source: str,
+        *,
+        assumed_units: str | None = None,
+    ):
+        """Reads how `raw` is packed; `ValueError` names variable and store.
+
+        `assumed_units` are meant where the array says none.
+        """
+        stated = raw.attributes.get('units') or assumed_units
+        convert = units.to_canonical(name, stated, source)
         try:
             self._packing = Packing.of(raw.dtype, raw.attributes, convert)
         except ValueError as error:
             raise ValueError(f'{name} in {source}: {error}') from None
-        self._raw = raw
+        self._raw: Any = raw
+        self._is_direct = self._packing.trivial and isinstance(raw, DirectVariable)
         self._added = (1,) * (len(dims) - len(raw.dims))
         self.name = name
         self.dims = dims
@@ -227,6 +278,18 @@ class DecodedVariable:
         """The array as it is stored."""
         return self._raw
 
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """Like `read`, into `out`; without a copy where stored numbers are values."""
+        values, inner = out[(0,) * len(self._added)], box[len(self._added) :]
+        if self._is_direct and values.dtype == self.dtype:
+            self._raw.read_into(values, inner)
+            stored = values
+        else:
+            stored = self._raw.read(inner)
+            self._packing.unpack_into(values, stored)
+        if self._is_fill_a_value and self._may_be_absent(stored, inner):
+            values[np.broadcast_to(self._holes(inner), values.shape)] = np.nan
+
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns what changes when the values of a box may have: see `RawVariable`."""
         stored = self._raw.version(box[len(self._added) :])
@@ -234,6 +297,16 @@ class DecodedVariable:
             return None
         packing = f'{self._packing} {self.dtype} {self._raw.fill_value}'
         return itertools.chain([packing], stored)
+
+    @functools.cached_property
+    def is_within_float32(self) -> bool:
+        """Whether no stored number is infinite in float32 that was not infinite."""
+        if self.dtype.kind not in 'iu':
+            return bool(self.dtype == np.float32 and self._packing.trivial)
+        limits = np.array([np.iinfo(self.dtype).min, np.iinfo(self.dtype).max], float)
+        # `_Unsigned` may double the range.
+        bound = np.abs(2 * limits * self._packing.scale).max()
+        return bool(bound + abs(self._packing.offset) < np.finfo(np.float32).max)
 
     @functools.cached_property
     def _is_fill_a_value(self) -> bool:
@@ -274,67 +347,3 @@ class DecodedVariable:
             return True
         found = known.units if known else str(self.attributes.get('units', ''))
         return not any(units.conversion(found, unit) for unit in _NEVER_ZERO)
-
-
-class JoinedVariable:
-    """Parts of one variable, one after the other along an axis, each packed its way.
-
-    Attributes are those of `DecodedVariable`.
-    """
-
-    def __init__(self, parts: tuple[DecodedVariable, ...], axis: int):
-        first = parts[0]
-        lengths = [part.shape[axis] for part in parts]
-        self._parts = parts
-        self._axis = axis
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
-        self.name = first.name
-        self.dims = first.dims
-        self.attributes = first.attributes
-        self.dtype = np.result_type(*(part.dtype for part in parts))
-        self.shape = (*first.shape[:axis], sum(lengths), *first.shape[axis + 1 :])
-        # Where parts differ, others are read as well, only in less fitting portions.
-        self.chunks = first.chunks
-
-    def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Returns the values of a box, from the parts that it touches."""
-        along = box[self._axis]
-        pieces = []
-        for part, start, stop in self._touched(along):
-            within = slice(start, stop)
-            pieces.append(
-                part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
-            )
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
-
-    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
-        """Returns that of every part which the box touches."""
-        versions: list[str] = []
-        for part, start, stop in self._touched(box[self._axis]):
-            within = slice(start, stop)
-            found = part.version((*box[: self._axis], within, *box[self._axis + 1 :]))
-            if found is None:
-                return None
-            versions += [f'{start} to {stop}', *found]
-        return iter(versions)
-
-    def _touched(self, along: slice) -> Iterable[tuple[DecodedVariable, int, int]]:
-        first = int(np.searchsorted(self._starts, along.start, 'right')) - 1
-        for part, start in zip(
-            self._parts[first:], self._starts[first:-1].tolist(), strict=True
-        ):
-            if start >= along.stop:
-                return
-            stop = min(along.stop - start, part.shape[self._axis])
-            yield part, max(along.start - start, 0), stop
-
-
-AnyVariable = DecodedVariable | JoinedVariable
-
-
-def join(parts: Iterable[DecodedVariable], dim: str) -> AnyVariable:
-    """Returns parts as one variable along `dim`; the first where it lacks that axis."""
-    found = tuple(parts)
-    if len(found) == 1 or dim not in found[0].dims:
-        return found[0]
-    return JoinedVariable(found, found[0].dims.index(dim))

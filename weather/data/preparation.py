@@ -38,8 +38,7 @@ from weather.data.statistics import (
     scan,
 )
 from weather.data.store import Atmosphere
-from weather.data.times import common_timestep
-from weather.data.windows import invalid_times
+from weather.data.windows import invalid_times, model_step
 from weather.entries import not_after
 from weather.experiment import Experiment
 from weather.variables import Channel, ChannelIndex
@@ -148,13 +147,14 @@ def _parts(
 ) -> tuple[_Part, _Part]:
     """The training period and the validation period."""
     data = setup.data
-    step = common_timestep(atmosphere.times) if timestep is None else timestep
+    if timestep is None:
+        timestep = model_step(atmosphere.times, data.timestep_hours)
     record = believed_record(atmosphere, data.storage_options)
     unusable = unusable_times(setup, atmosphere)
 
     def part(period: tuple[str, str]) -> _Part:
         home = preparation_folder(setup)
-        return _Part(atmosphere, data.stored, period, home, step, record, unusable)
+        return _Part(atmosphere, data.stored, period, home, timestep, record, unusable)
 
     return part(data.train), part(data.validation)
 

@@ -47,7 +47,7 @@ def prepare_climatology(
         atmosphere = open_atmosphere(
             store or data.store,
             levels=data.channels.levels,
-            storage_options=data.storage_options,
+            storage_options=data.options,
         )
     period = (start or data.train[0], end or data.train[1])
     window = window_days or setup.climatology.window_days

@@ -13,11 +13,12 @@ import pandas as pd
 import tqdm
 
 from sphere_ops.grid import area_weights
-from weather.data import sources, store
+from weather.data import sources
 from weather.data.axes import Axes, expect_grid, order_axes
 from weather.data.decoding import DecodedVariable
 from weather.data.faults import ALL, TIME, Fault, FaultList, read_faults
 from weather.data.identity import version
+from weather.data.joining import open_parts
 from weather.data.parts import Part
 from weather.data.record import Record
 from weather.data.stored_field import StoredField
@@ -94,7 +95,7 @@ def check_store(
     for one in opened:
         one.close()
     try:
-        part = store.open_parts(source, storage_options, None)
+        part = open_parts(source, storage_options, None)
         axes = order_axes(part.coordinates, part.address)
     except ValueError as error:
         # Something is there, and its axes make no sense: no field can be placed.
