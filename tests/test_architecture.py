@@ -46,7 +46,7 @@ FLOORS = (
     ('weather.experiment',),
     ('weather.workdir',),
     ('weather.data',),
-    ('weather.model',),
+    ('weather.doctor', 'weather.model'),
     ('weather.training', 'weather.forecasting', 'weather.evaluation'),
     ('weather.report',),
 )
@@ -85,6 +85,7 @@ TESTED_WITH = {
     'weather.data.sources.grib': 'weather/data/test_grib.py',
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
     'weather.data.sources.zarr_store': 'weather/data/test_sources.py',
+    'weather.doctor.earlier': 'weather/doctor/test_check.py',
     'weather.model.loss': 'weather/model/test_rollout.py',
     'weather.model.networks.spherical_cnn': 'weather/model/test_forecaster.py',
     'weather.evaluation.averages': 'weather/evaluation/test_metrics.py',

@@ -273,6 +273,11 @@ class DecodedVariable:
                 values = np.where(holes, np.nan, values)
         return values[(None,) * len(self._added)] if self._added else values
 
+    @property
+    def raw(self) -> RawVariable:
+        """The array as it is stored."""
+        return self._raw
+
     def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
         """Like `read`, into `out`; without a copy where stored numbers are values."""
         values, inner = out[(0,) * len(self._added)], box[len(self._added) :]
