@@ -25,6 +25,7 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'scipy>=1.15',
     'tenacity>=9',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
@@ -36,7 +37,6 @@ TEST = [
     'ducc0>=0.40',
     'gcp-storage-emulator>=2026.7',
     'pytest>=8',
-    'scipy>=1.15',
 ]
 # Peers that the benchmarks compare with; the last three are what a checkout of
 # google-research/spherical-cnn imports.
