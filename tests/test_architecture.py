@@ -75,6 +75,7 @@ TESTED_WITH = {
     'weather.data.identity': 'weather/data/test_preparation.py',
     'weather.data.parts': 'weather/data/test_sources.py',
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
+    'weather.data.record_writer': 'weather/data/test_record.py',
     'weather.data.shelf': 'weather/data/test_preparation.py',
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',

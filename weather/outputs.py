@@ -54,6 +54,7 @@ CLIMATOLOGY = Kind(
 )
 SCORES = Kind('scores', 'a table of scores', _holds(_SCORES_BEGIN))
 REPORT = Kind('report', 'a report', _holds(_REPORT_BEGINS))
+FAULTS = Kind('faults', 'a list of faults')
 FORECAST = Kind('forecast', 'a forecast', _ANY_FORECAST)
 FORECASTS = Kind('forecasts', 'a store of forecasts', _ANY_FORECAST)
 PLANET = Kind('planet', 'a simulated planet', _says(simulation_planet_version=''))

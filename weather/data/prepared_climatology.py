@@ -9,7 +9,7 @@ import shutil
 
 from learning.files import Output, read_attributes, replacing
 from weather.data.climatology import write_climatology
-from weather.data.identity import fingerprint
+from weather.data.identity import believed_record, fingerprint
 from weather.data.shelf import KEY, digest, keeping, preparation_folder
 from weather.data.sources import named_by
 from weather.data.store import open_atmosphere
@@ -52,7 +52,8 @@ def prepare_climatology(
     period = (start or data.train[0], end or data.train[1])
     window = window_days or setup.climatology.window_days
     positions = atmosphere.dataset.indexes['time'].slice_indexer(*period)
-    of_data = fingerprint(atmosphere, atmosphere.levels, positions)
+    record = believed_record(atmosphere, data.storage_options)
+    of_data = fingerprint(atmosphere, atmosphere.levels, positions, record=record)
     key = digest(['climatology', of_data, window])
     if not overwrite and _is_climatology(path, key):
         return f'{os.fspath(path)} is that of the same data already'
