@@ -46,7 +46,7 @@ FLOORS = (
     ('weather.experiment',),
     ('weather.workdir',),
     ('weather.data',),
-    ('weather.doctor', 'weather.model'),
+    ('weather.doctor', 'weather.building', 'weather.model'),
     ('weather.training', 'weather.forecasting', 'weather.evaluation'),
     ('weather.report',),
 )
@@ -54,6 +54,7 @@ APART = ('weather.training', 'weather.forecasting', 'weather.evaluation')
 NUMPY_ONLY = ('sphere_ops.grid', 'sphere_ops.wigner', 'weather.variables')
 HOME_OF_XARRAY = (
     'weather.data',
+    'weather.building',
     'weather.forecasting',
     'weather.evaluation',
     'weather.report',
@@ -86,6 +87,9 @@ TESTED_WITH = {
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
     'weather.data.sources.zarr_store': 'weather/data/test_sources.py',
     'weather.doctor.earlier': 'weather/doctor/test_check.py',
+    'weather.building.plan': 'weather/building/test_build.py',
+    'weather.building.planning': 'weather/building/test_build.py',
+    'weather.building.verify': 'weather/building/test_build.py',
     'weather.model.loss': 'weather/model/test_rollout.py',
     'weather.model.networks.spherical_cnn': 'weather/model/test_forecaster.py',
     'weather.evaluation.averages': 'weather/evaluation/test_metrics.py',
