@@ -32,6 +32,11 @@ class ConfigFlag:
         self._flag = flag
 
     @property
+    def is_given(self) -> bool:
+        """Whether there is one, where it is not required."""
+        return self._flag.value is not None
+
+    @property
     def entries(self) -> Mapping[str, Any]:
         """What the file says."""
         return read_config_file(self._flag.value)
@@ -52,9 +57,9 @@ class ConfigFlag:
 _NAMES: list[str] = []
 
 
-def define(name: str, text: str) -> ConfigFlag:
-    """Defines the flag of a config, which is required."""
-    flag = flags.DEFINE_string(name, None, text, required=True)
+def define(name: str, text: str, *, required: bool = True) -> ConfigFlag:
+    """Defines the flag of a config, which is required unless it is said not to be."""
+    flag = flags.DEFINE_string(name, None, text, required=required)
     _NAMES.append(name)
     return ConfigFlag(name, flag)
 
