@@ -11,7 +11,7 @@ order, NaN kept bit for bit (the encoding is raw bytes). Beside the examples:
 
 All times are in the one split `train`; which of them are a config's periods stands in
 `builder.info.metadata['periods']`, as the API of splits spells it: `train[0:2920]`.
-Where the folder is called `.../NAME/1.0.0`, `tfds.load(NAME, data_dir=...)` finds it.
+A folder called `DIR/NAME/1.0.0` is what `tfds.data_source(NAME, data_dir=DIR)` finds.
 """
 
 from __future__ import annotations
