@@ -47,13 +47,16 @@ BENCHMARKS = [
     'spherical==1.1.4',
     'sympy>=1.13',
 ]
+# To read GRIB; tests make such files.
+GRIB = ['cfgrib>=0.9.15', 'eccodes>=2.40']
 LINT = ['mypy>=1.15', 'pandas-stubs', 'ruff>=0.12', 'types-cachetools']
 EXTRAS = {
     'test': TEST,
     'lint': LINT,
     'benchmarks': BENCHMARKS,
+    'dev': TEST + LINT + GRIB + TFDS,
+    'grib': GRIB,
     'tfds': TFDS,
-    'dev': TEST + LINT + TFDS,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
     # Not on the package index: installed from its own repository.

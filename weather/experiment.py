@@ -74,6 +74,8 @@ class Definition(Group):
     role: Literal['both', 'input', 'output', 'static'] = 'both'
     northward: str | None = None
     vector: str | None = None
+    on_levels: bool | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:

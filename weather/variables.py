@@ -34,6 +34,8 @@ class Variable:
       northward: of an eastward component, the name of the northward one; together they
         are one spin-1 field.
       vector: of an eastward component, what scores call the vector of both.
+      on_levels: whether it is a field of pressure levels; None where that is not known.
+      aliases: what else stores call it, whatever their case; see `weather.data.names`.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Variable:
     role: str = 'both'
     northward: str | None = None
     vector: str | None = None
+    on_levels: bool | None = None
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -58,95 +62,100 @@ class Variable:
         return self.name.replace('_', ' ')
 
 
+# Aliases: the Climate Data Store and ecCodes first, then CMIP, NCEP, MERRA-2, models'
+# data sets. A name that means another thing elsewhere is told by its units, or by
+# whether it has levels.
 _TABLE = (
     # Geopotential: -5000 m2 s-2 is a deep low at 1000 hPa over low ground; 2.3e5 is
     # 50 hPa. Heights in metres are told by the mean of a level: `checks.check_mean`.
-    Variable('geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5)),
-    Variable('specific_humidity', 'Q', 'kg kg-1', 'specific_humidity', (-1e-3, 0.06)),
-    Variable('temperature', 'T', 'K', 'air_temperature', (130.0, 350.0)),
     Variable(
-        'u_component_of_wind',
-        'U',
-        'm s-1',
-        'eastward_wind',
-        (-200.0, 200.0),
-        northward='v_component_of_wind',
-        vector='wind_vector',
-    ),
-    Variable('v_component_of_wind', 'V', 'm s-1', 'northward_wind', (-200.0, 200.0)),
-    Variable(
-        'vertical_velocity',
-        'W',
-        'Pa s-1',
-        'lagrangian_tendency_of_air_pressure',
-        (-60.0, 60.0),
-    ),
-    Variable('2m_temperature', 'T2M', 'K', 'air_temperature', (170.0, 345.0)),
-    Variable(
-        'mean_sea_level_pressure',
-        'MSLP',
-        'Pa',
-        'air_pressure_at_mean_sea_level',
-        (8.5e4, 1.1e5),
-    ),
-    Variable('surface_pressure', 'SP', 'Pa', 'surface_air_pressure', (4e4, 1.1e5)),
-    Variable(
-        '10m_u_component_of_wind',
-        'U10',
-        'm s-1',
-        'eastward_wind',
-        (-110.0, 110.0),
-        northward='10m_v_component_of_wind',
-        vector='10m_wind_vector',
+        'geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5), on_levels=True,
+        aliases=('z', 'gh', 'zg', 'hgt', 'h', 'z3', 'hgtprs', 'phi', 'fi',
+                 'geopotential_height'),
     ),
     Variable(
-        '10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110.0, 110.0)
+        'specific_humidity', 'Q', 'kg kg-1', 'specific_humidity', (-1e-3, 0.06),
+        on_levels=True, aliases=('q', 'hus', 'shum', 'qv', 'spfh', 'spfhprs'),
     ),
     Variable(
-        'sea_surface_temperature',
-        'SST',
-        'K',
-        'sea_surface_temperature',
-        (250.0, 320.0),
-        role='input',
+        'temperature', 'T', 'K', 'air_temperature', (130.0, 350.0), on_levels=True,
+        aliases=('t', 'ta', 'air', 'tmp', 'tmpprs', 'air_temperature'),
     ),
     Variable(
-        'sea_ice_cover',
-        'SIC',
-        '1',
-        'sea_ice_area_fraction',
-        (-1e-3, 1.001),
-        role='input',
+        'u_component_of_wind', 'U', 'm s-1', 'eastward_wind', (-200.0, 200.0),
+        northward='v_component_of_wind', vector='wind_vector', on_levels=True,
+        aliases=('u', 'ua', 'uwnd', 'ugrd', 'ugrdprs', 'eastward_wind'),
+    ),
+    Variable(
+        'v_component_of_wind', 'V', 'm s-1', 'northward_wind', (-200.0, 200.0),
+        on_levels=True,
+        aliases=('v', 'va', 'vwnd', 'vgrd', 'vgrdprs', 'northward_wind'),
+    ),
+    Variable(
+        'vertical_velocity', 'W', 'Pa s-1', 'lagrangian_tendency_of_air_pressure',
+        (-60.0, 60.0), on_levels=True,
+        aliases=('w', 'wap', 'omega', 'vvel', 'vvelprs',
+                 'lagrangian_tendency_of_air_pressure'),
+    ),
+    Variable(
+        '2m_temperature', 'T2M', 'K', 'air_temperature', (170.0, 345.0),
+        on_levels=False, aliases=('t2m', '2t', 'tas', 't_2m', 'tmp2m', 'var_2t'),
+    ),
+    Variable(
+        'mean_sea_level_pressure', 'MSLP', 'Pa', 'air_pressure_at_mean_sea_level',
+        (8.5e4, 1.1e5), on_levels=False,
+        aliases=('msl', 'psl', 'slp', 'prmsl', 'mslp', 'prmslmsl', 'pmsl',
+                 'air_pressure_at_mean_sea_level'),
+    ),
+    Variable(
+        'surface_pressure', 'SP', 'Pa', 'surface_air_pressure', (4e4, 1.1e5),
+        on_levels=False, aliases=('sp', 'ps', 'pressfc', 'surface_air_pressure'),
+    ),
+    Variable(
+        '10m_u_component_of_wind', 'U10', 'm s-1', 'eastward_wind', (-110.0, 110.0),
+        northward='10m_v_component_of_wind', vector='10m_wind_vector',
+        on_levels=False,
+        aliases=('u10', '10u', 'uas', 'u10m', 'u_10m', 'ugrd10m', 'var_10u'),
+    ),
+    Variable(
+        '10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110.0, 110.0),
+        on_levels=False,
+        aliases=('v10', '10v', 'vas', 'v10m', 'v_10m', 'vgrd10m', 'var_10v'),
+    ),
+    Variable(
+        'sea_surface_temperature', 'SST', 'K', 'sea_surface_temperature',
+        (250.0, 320.0), role='input', on_levels=False, aliases=('sst', 'tos', 'sstk'),
+    ),
+    Variable(
+        'sea_ice_cover', 'SIC', '1', 'sea_ice_area_fraction', (-1e-3, 1.001),
+        role='input', on_levels=False, aliases=('siconc', 'ci', 'icec', 'sic'),
     ),
     # Accumulated over one hour, as ERA5 has it.
     Variable(
-        'toa_incident_solar_radiation',
-        'TISR',
-        'J m-2',
-        'toa_incoming_shortwave_flux',
-        (-1.0, 5.2e6),
-        role='input',
+        'toa_incident_solar_radiation', 'TISR', 'J m-2', 'toa_incoming_shortwave_flux',
+        (-1.0, 5.2e6), role='input', on_levels=False, aliases=('tisr',),
+    ),
+    # Over one hour too: in ERA5, and in WeatherBench 1 made of it.
+    Variable(
+        'total_precipitation', 'TP', 'm', 'lwe_thickness_of_precipitation_amount',
+        (-1e-3, 2.0), role='output', on_levels=False, aliases=('tp',),
     ),
     Variable(
-        'total_precipitation_6hr',
-        'TP6',
-        'm',
-        'lwe_thickness_of_precipitation_amount',
-        (-1e-3, 2.0),
-        role='output',
+        'total_precipitation_6hr', 'TP6', 'm', 'lwe_thickness_of_precipitation_amount',
+        (-1e-3, 2.0), role='output', on_levels=False,
     ),
     Variable(
-        'geopotential_at_surface',
-        'ZS',
-        'm2 s-2',
-        'surface_geopotential',
-        (-8e3, 9e4),
-        role='static',
+        'geopotential_at_surface', 'ZS', 'm2 s-2', 'surface_geopotential',
+        (-8e3, 9e4), role='static', on_levels=False,
+        aliases=('z', 'orography', 'orog', 'hgt', 'phis', 'hgtsfc', 'gh',
+                 'surface_geopotential'),
     ),
     Variable(
-        'land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001), role='static'
+        'land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001),
+        role='static', on_levels=False,
+        aliases=('lsm', 'sftlf', 'land', 'landmask', 'frland'),
     ),
-)
+)  # fmt: skip
 VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
 
 # The 13 pressure levels of WeatherBench 2, hPa.
@@ -170,12 +179,28 @@ def register(variable: Variable) -> None:
       ValueError: one of that name is known, and is another.
     """
     # Known and the same is no error: a config is checked more than once.
+    if variable.name not in VARIABLES:
+        _check_aliases(variable)
     known = VARIABLES.setdefault(variable.name, variable)
     if known != variable:
         raise ValueError(
             f'{variable.name} is known already, as {known}; give the new variable a '
             f'name of its own, got {variable}'
         )
+
+
+def _check_aliases(variable: Variable) -> None:
+    """Refuses an alias that nobody could tell from that of another variable."""
+    mine = {name.casefold() for name in (variable.name, *variable.aliases)}
+    for other in VARIABLES.values():
+        if {variable.on_levels, other.on_levels} == {True, False}:
+            continue  # Told by the axis of levels, which one of them has.
+        shared = mine & {name.casefold() for name in (other.name, *other.aliases)}
+        if shared:
+            raise ValueError(
+                f'expected aliases of {variable.name} that no other variable has, '
+                f'{min(shared)!r} is one of {other.name}; leave it out'
+            )
 
 
 def stored_statics() -> tuple[str, ...]:

@@ -24,14 +24,27 @@ _LOGGER = logging.getLogger(__name__)
 
 # What others call the axes: the Climate Data Store, cfgrib, CMIP, WeatherBench 2's
 # ensembles, GraphCast. Between two that mean the same, the earlier is the axis.
-_ALIASES = {
+ALIASES: dict[str, tuple[str, ...]] = {
     'time': ('valid_time', 'init_time', 'initial_time', 'forecast_reference_time'),
     'prediction_timedelta': ('step', 'lead_time', 'leadtime', 'forecast_period'),
     'member': ('number', 'realization', 'ensemble_member', 'ensemble'),
-    'level': ('pressure_level', 'isobaricInhPa', 'isobaricInPa', 'plev', 'pressure'),
+    'level': (
+        'pressure_level',
+        'isobaricInhPa',
+        'isobaricInPa',
+        'plev',
+        'pressure',
+        'lev',
+        'levels',
+        'isobaric',
+        'air_pressure',
+    ),
     'latitude': ('lat',),
     'longitude': ('lon',),
 }
+_PREPARE = 'prepare it with scripts/prepare_data.py, which regrids'
+# Names that models give to levels of their own too.
+_OTHER_LEVELS = ('lev', 'levels')
 # No pressure of a terrestrial atmosphere exceeds this, hPa.
 _MAX_PRESSURE_HPA = 1100.0
 
@@ -64,9 +77,11 @@ class Axes(NamedTuple):
         for name, of_name in levels.items():
             absent = sorted(set(of_name) - set(found.tolist()))
             if absent:
+                in_pascal = {level / 100 for level in absent} <= set(found.tolist())
+                hint = ' (they are counted in hPa here)' if in_pascal else ''
                 raise ValueError(
                     f'expected {name} at levels {tuple(of_name)} hPa, {source} lacks '
-                    f'{tuple(absent)}; it has {tuple(found.tolist())}: correct '
+                    f'{tuple(absent)}; it has {tuple(found.tolist())}{hint}: correct '
                     f'config.data.variables'
                 )
         keep = np.isin(found, sorted({p for of in levels.values() for p in of}))
@@ -81,14 +96,39 @@ class Axes(NamedTuple):
 def canonical_names(dims: Collection[str]) -> dict[str, str]:
     """Returns what the axes found are called here, by their stored names.
 
-    An axis that nobody knows, or that means the same as another one, keeps its name.
+    Names are compared whatever their case. An axis that nobody knows, or that means the
+    same as another one, keeps its name.
     """
     names = {dim: dim for dim in dims}
-    for canonical, others in _ALIASES.items():
-        found = next((name for name in (canonical, *others) if name in dims), None)
+    # Of two that differ in case only, the one spelt as here.
+    spelt = {dim.casefold(): dim for dim in sorted(dims)} | {dim: dim for dim in dims}
+    for canonical, others in ALIASES.items():
+        aliases = (name.casefold() for name in others)
+        found = next((spelt[n] for n in (canonical, *aliases) if n in spelt), None)
         if found is not None:
             names[found] = canonical
     return names
+
+
+def canonical_axes(dims: Collection[str], store: RawStore) -> dict[str, str]:
+    """Like `canonical_names`; levels of a model keep their name, as foreign axes do."""
+    names = canonical_names(dims)
+    for name in _OTHER_LEVELS:
+        if names.get(name) == 'level' and not _is_pressure(store.variable(name)):
+            names[name] = name
+    return names
+
+
+def _is_pressure(coordinate: RawVariable | None) -> bool:
+    if coordinate is None:
+        return False
+    attributes = coordinate.attributes
+    words = ' '.join(map(str, attributes.values())).lower()
+    in_pressure = units.conversion(str(attributes.get('units', '')), 'hPa') is not None
+    model_levels = (
+        'formula_terms' in attributes or 'hybrid' in words or 'sigma' in words
+    )
+    return in_pressure and not model_levels
 
 
 def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarray:
@@ -99,21 +139,38 @@ def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarr
     Raises:
       ValueError: it is not there, unreadable, not of one axis or in other units.
     """
-    variable = store.variable(name)
-    if variable is None and dim == 'member':
+    if dim == 'member' and store.variable(name) is None:
         return np.arange(size)
-    if variable is None:
-        raise ValueError(
-            f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
-            'found none; add it to the store: without it nobody knows what the entries '
-            'of the axis are'
-        )
+    variable = expected_coordinate(dim, name, store)
+    if dim == 'time' and not _is_time(variable):
+        # GraphCast's data sets: time since the first, and `datetime` beside it.
+        beside = store.variable('datetime')
+        if beside is not None and name in beside.dims and _is_time(beside):
+            if np.prod(beside.shape) == size:
+                return decode_coordinate(dim, 'datetime', beside, store.address)
     if len(variable.shape) != 1:
         raise ValueError(
             f'expected the coordinate {name} with one axis in {store.address}, found '
             f'dims {variable.dims}; regrid to rows of latitude and columns of longitude'
         )
     return decode_coordinate(dim, name, variable, store.address)
+
+
+def _is_time(variable: RawVariable) -> bool:
+    is_decoded = variable.dtype.kind in 'MO'
+    return is_decoded or ' since ' in str(variable.attributes.get('units', ''))
+
+
+def expected_coordinate(dim: str, name: str, store: RawStore) -> RawVariable:
+    """Returns the coordinate as stored; `ValueError` where it is not there."""
+    variable = store.variable(name)
+    if variable is None:
+        raise ValueError(
+            f'expected the coordinate {name!r} of the axis {dim} in {store.address}, '
+            'found none; add it to the store: without it nobody knows what the entries '
+            'of the axis are'
+        )
+    return variable
 
 
 def decode_coordinate(
@@ -128,6 +185,7 @@ def decode_coordinate(
             f'cannot read the coordinate {name} of {source}: {error}; the chunk is '
             'truncated or damaged: copy it again from its source'
         ) from error
+    stored = stored.ravel() if stored.ndim > 1 else stored
     attributes = variable.attributes
     if dim == 'time':
         return decode_times(stored, attributes, source)
@@ -182,12 +240,12 @@ def order_axes(stored: Mapping[str, np.ndarray], source: str) -> Axes:
         for dim, values in stored.items()
         if dim not in ('latitude', 'longitude')
     }
-    eastward = _eastward(stored['longitude'])
+    columns = eastward(stored['longitude'])
     positions |= {
         'latitude': np.argsort(-stored['latitude'], kind='stable'),
-        'longitude': _columns(eastward, stored['longitude'], source),
+        'longitude': _columns(columns, stored['longitude'], source),
     }
-    by_dim = {**stored, 'longitude': eastward}
+    by_dim = {**stored, 'longitude': columns}
     ordered = {dim: by_dim[dim][places] for dim, places in positions.items()}
     for dim, values in ordered.items():
         if dim != 'time':  # `times` says more of these.
@@ -225,22 +283,35 @@ def expect_grid(axes: Axes, source: str, grid: LatLonGrid | None) -> LatLonGrid:
                 f'{expected} {source}: found a limited area, latitude '
                 f'{latitude.min():g} to {latitude.max():g}, longitude '
                 f'{longitude.min():g} to {longitude.max():g} '
-                f'({latitude.size} x {longitude.size}); a model needs the whole '
-                'globe, only scores can be had on less'
+                f'({latitude.size} x {longitude.size})'
+                f'{_missing_pole(latitude, longitude)}'
             )
         try:  # Once more, to say what is wrong with it.
             return LatLonGrid.from_latitudes_longitudes(latitude, longitude)
         except ValueError as error:
-            raise ValueError(f'{expected} {source}: {error}') from None
+            raise ValueError(f'{expected} {source}: {error}; or {_PREPARE}') from None
     if grid is not None and found != grid:
         raise ValueError(
             f'expected {grid}, found {found} in {source}; set config.grid to the '
-            "store's grid, or regrid the store"
+            f"store's grid, or {_PREPARE}"
         )
     return found
 
 
-def _eastward(longitude: np.ndarray) -> np.ndarray:
+def _missing_pole(latitude: np.ndarray, longitude: np.ndarray) -> str:
+    """What to do about a grid that is not global; 720 of 721 rows nearly are."""
+    spacing = np.abs(np.diff(latitude))
+    even = np.ptp(spacing) < COORDINATE_TOLERANCE_DEGREES
+    ends = 90 - np.abs(latitude[[0, -1]])
+    one_short = np.isclose(np.sort(ends), [0, spacing[0]], 0, 1e-3).all()
+    if even and one_short and np.diff(longitude).max() < 1.5 * 360 / longitude.size:
+        pole = 'south' if ends[1] > ends[0] else 'north'
+        return f': only the row at the {pole} pole is missing; {_PREPARE}'
+    return '; a model needs the whole globe, only scores can be had on less'
+
+
+def eastward(longitude: np.ndarray) -> np.ndarray:
+    """Returns longitudes in degrees from Greenwich, 0 up to 360."""
     # Shifted by the tolerance, so that -1e-7 degrees counts as 0 and not as 360.
     tolerance = COORDINATE_TOLERANCE_DEGREES
     return np.round(np.mod(longitude + tolerance, 360) - tolerance, 9)
@@ -264,10 +335,12 @@ def _check_distinct(dim: str, values: np.ndarray, source: str) -> None:
     if repeated.size:
         value = values[repeated[0]]
         if values.dtype.kind == 'm':
-            value = f'{value / np.timedelta64(1, "h"):g} h'
+            found = f'{value / np.timedelta64(1, "h"):g} h'
+        else:
+            found = f'{value:g}'
         raise ValueError(
-            f'expected each {dim} once, {dim} holds the same value twice, '
-            f'{value}, in {source}; drop the repetition'
+            f'expected each {dim} once, {dim} holds the same value twice, {found}, '
+            f"in {source}; drop the repetition: ds.drop_duplicates('{dim}')"
         )
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -174,6 +174,34 @@ def _valid(
     return low, high
 
 
+class ContradictionError(ValueError):
+    """Two stored numbers stand for one value, and differ."""
+
+
+class AnyVariable(Protocol):
+    """A variable whose values can be read, from one array or from several.
+
+    Attributes:
+      name: its name.
+      dims: canonical names of its axes, in stored order.
+      attributes, dtype: as stored.
+      shape, chunks: sizes of the axes and of what is stored together.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """Returns the values of a box of the stored array, NaN where missing."""
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """Returns what changes when the values of a box may have: see `RawVariable`."""
+
+
 class DecodedVariable:
     """One stored variable, read as values.
 
@@ -187,16 +215,25 @@ class DecodedVariable:
     missing (NaN, as xarray writes them) leave no room for doubt.
 
     Attributes:
-      name: its name.
-      dims: canonical names of its axes, in stored order; `time` first where the store
-        has none of it, being a forecast of one start.
-      attributes, dtype: as stored.
-      shape, chunks: sizes of the axes and of what is stored together.
+    Attributes are those of `AnyVariable`; axes of one that the stored array lacks (the
+    time of a forecast of one start) stand before the others.
     """
 
-    def __init__(self, name: str, raw: RawVariable, dims: tuple[str, ...], source: str):
-        """Reads how `raw` is packed; `ValueError` names variable and store."""
-        convert = units.to_canonical(name, raw.attributes.get('units'), source)
+    def __init__(
+        self,
+        name: str,
+        raw: RawVariable,
+        dims: tuple[str, ...],
+        source: str,
+        *,
+        assumed_units: str | None = None,
+    ):
+        """Reads how `raw` is packed; `ValueError` names variable and store.
+
+        `assumed_units` are meant where the array says none.
+        """
+        stated = raw.attributes.get('units') or assumed_units
+        convert = units.to_canonical(name, stated, source)
         try:
             self._packing = Packing.of(raw.dtype, raw.attributes, convert)
         except ValueError as error:
@@ -269,67 +306,3 @@ class DecodedVariable:
             return True
         found = known.units if known else str(self.attributes.get('units', ''))
         return not any(units.conversion(found, unit) for unit in _NEVER_ZERO)
-
-
-class JoinedVariable:
-    """Parts of one variable, one after the other along an axis, each packed its way.
-
-    Attributes are those of `DecodedVariable`.
-    """
-
-    def __init__(self, parts: tuple[DecodedVariable, ...], axis: int):
-        first = parts[0]
-        lengths = [part.shape[axis] for part in parts]
-        self._parts = parts
-        self._axis = axis
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
-        self.name = first.name
-        self.dims = first.dims
-        self.attributes = first.attributes
-        self.dtype = np.result_type(*(part.dtype for part in parts))
-        self.shape = (*first.shape[:axis], sum(lengths), *first.shape[axis + 1 :])
-        # Where parts differ, others are read as well, only in less fitting portions.
-        self.chunks = first.chunks
-
-    def read(self, box: tuple[slice, ...]) -> np.ndarray:
-        """Returns the values of a box, from the parts that it touches."""
-        along = box[self._axis]
-        pieces = []
-        for part, start, stop in self._touched(along):
-            within = slice(start, stop)
-            pieces.append(
-                part.read((*box[: self._axis], within, *box[self._axis + 1 :]))
-            )
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces, self._axis)
-
-    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
-        """Returns that of every part which the box touches."""
-        versions: list[str] = []
-        for part, start, stop in self._touched(box[self._axis]):
-            within = slice(start, stop)
-            found = part.version((*box[: self._axis], within, *box[self._axis + 1 :]))
-            if found is None:
-                return None
-            versions += [f'{start} to {stop}', *found]
-        return iter(versions)
-
-    def _touched(self, along: slice) -> Iterable[tuple[DecodedVariable, int, int]]:
-        first = int(np.searchsorted(self._starts, along.start, 'right')) - 1
-        for part, start in zip(
-            self._parts[first:], self._starts[first:-1].tolist(), strict=True
-        ):
-            if start >= along.stop:
-                return
-            stop = min(along.stop - start, part.shape[self._axis])
-            yield part, max(along.start - start, 0), stop
-
-
-AnyVariable = DecodedVariable | JoinedVariable
-
-
-def join(parts: Iterable[DecodedVariable], dim: str) -> AnyVariable:
-    """Returns parts as one variable along `dim`; the first where it lacks that axis."""
-    found = tuple(parts)
-    if len(found) == 1 or dim not in found[0].dims:
-        return found[0]
-    return JoinedVariable(found, found[0].dims.index(dim))

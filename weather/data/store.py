@@ -1,13 +1,14 @@
 """Opening atmospheres, forecasts and climatologies: checked, lazy, in canonical order.
 
 A source is a local path or an address (`gs://`, any fsspec protocol) of a Zarr group,
-v2 or v3, consolidated or not; a netCDF file, a directory, glob pattern or list of them
-that are joined along time; or an `xarray.Dataset`. Dims may be in any order and under
-the names that the Climate Data Store or cfgrib give them, either latitude direction,
+v2 or v3, consolidated or not; a netCDF or GRIB file; a directory (of directories), glob
+pattern or list of these, which are joined along time, levels and side by side; or an
+`xarray.Dataset`. Variables may have the names that the Climate Data Store, CMIP, NCEP
+and others give them, dims any order and such names, either latitude direction,
 longitudes from 0 or from -180, levels in any order, hPa or Pa. What comes out is always
-the same: see `axes` and `stored_field` for the order, `decoding` for the values.
-Nothing but coordinates and, by `open_store`, one sample time of each variable is read
-until values are asked for.
+the same: see `names` for what is recognised, `joining` for several files, `axes` and
+`stored_field` for the order, `decoding` for the values. Nothing but coordinates and, by
+`open_store`, one sample time of each variable is read until values are asked for.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,13 @@ from xarray.core import indexing
 from sphere_ops.grid import LatLonGrid
 from weather.data import checks
 from weather.data.axes import Axes, expect_grid, order_axes
-from weather.data.parts import Part, open_parts
+from weather.data.composed import OneTime
+from weather.data.joining import open_parts
+from weather.data.names import known_with_aliases
+from weather.data.parts import Part
 from weather.data.stored_field import DIMS, LazyField, StoredField
 from weather.data.times import check_increasing, check_times, common_timestep
-from weather.variables import VARIABLES, as_level
+from weather.variables import VARIABLES, as_level, stored_statics
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -95,7 +99,7 @@ def open_store(
         where a level may be NaN throughout. The `level` axis holds, ascending, every
         level that some variable wants.
       statics: fields that never change, without a time axis in the result (a store may
-        repeat them for every time; the first is taken).
+        repeat them for every time; one is taken that is there, see `OneTime`).
       grid: the grid expected; None accepts any that `LatLonGrid` recognises.
       storage_options: passed on to fsspec for an address.
 
@@ -138,6 +142,7 @@ def open_atmosphere(
         for name in part.refused.keys() & VARIABLES:
             raise ValueError(part.refused[name])
         levels = _known_levels(part, exclude=statics)
+    part = _at_one_time(part, statics)
     chosen = {name: tuple(map(as_level, of_name)) for name, of_name in levels.items()}
     axes = order_axes(part.coordinates, source).with_levels(chosen, source)
     axes = axes._replace(grid=expect_grid(axes, source, grid))
@@ -150,13 +155,17 @@ def open_atmosphere(
         checks.check_sample(field, chosen[name], axes, check_nan=wanted is not None)
     for field in fixed.values():
         checks.check_sample(field, (), axes, check_nan=True)
-    dataset = _dataset(part, {**fields, **fixed}, axes, without_time=fixed)
+    dataset = _dataset(part, {**fields, **fixed}, axes)
     assert axes.grid is not None
     return Atmosphere(source, dataset, fields, chosen, axes.grid)
 
 
 def open_dataset(
-    source: Any, *, what: str, storage_options: Mapping[str, Any] | None = None
+    source: Any,
+    *,
+    what: str,
+    storage_options: Mapping[str, Any] | None = None,
+    names: Collection[str] | None = None,
 ) -> xarray.Dataset:
     """Opens fields of any kind as a lazy Dataset in canonical order.
 
@@ -168,18 +177,26 @@ def open_dataset(
       what: `'forecast'` where `time` is the start, else a name for messages: `'truth'`,
         `'climatology'`.
       storage_options: passed on to fsspec for an address.
+      names: the only variables to look at, by their canonical names (or the store's own
+        where nobody knows them); absent ones are simply absent, and those that never
+        change have no axis of times, see `OneTime`. None: all there are, as stored.
 
     Returns:
       Every variable that holds numbers, float32, dims among `DIMS` in that order; known
-      variables in SI units, unknown ones as they are. `preferred_chunks` stand in the
-      encoding. A member axis of one is kept for forecasts alone. What is no field, or
-      in units that do not convert, is left out with a warning; `refused` says why.
+      variables under canonical names and in SI units, unknown ones as they are.
+      `preferred_chunks` stand in the encoding. A member axis of one is kept for
+      forecasts alone. What is no field, or in units that do not convert, is left out
+      with a warning; `refused` says why.
 
     Raises:
       ValueError: unreadable, nothing that is a field, an axis without its coordinate,
         no variable in units that convert. `StoreNotFoundError` where nothing is there.
     """
-    part = open_parts(source, storage_options, None, forecasts=what == 'forecast')
+    part = open_parts(
+        source, storage_options, None, names=names, forecasts=what == 'forecast'
+    )
+    if names is not None:
+        part = _at_one_time(part, stored_statics())
     axes = order_axes(part.coordinates, part.address)
     if 'time' in axes.coordinates:
         # Starts are put in order, and may only not repeat; of other times disorder on
@@ -221,6 +238,21 @@ def timestep(dataset: xarray.Dataset) -> np.timedelta64:
     `ValueError` for fewer than two times.
     """
     return common_timestep(dataset['time'].values)
+
+
+def _at_one_time(part: Part, statics: Collection[str]) -> Part:
+    """Takes the time from fields that never change, if the store repeats them."""
+    times = part.coordinates.get('time', np.empty(0, 'datetime64[ns]'))
+    # ARCO-ERA5's axis of times is longer than its data; its attributes say where.
+    said = [part.attributes.get(f'valid_time_{end}') for end in ('start', 'stop')]
+    likely = [int(np.searchsorted(times, np.datetime64(date))) for date in said if date]
+    variables = {
+        name: OneTime(variable, likely)
+        if name in statics and 'time' in variable.dims
+        else variable
+        for name, variable in part.variables.items()
+    }
+    return dataclasses.replace(part, variables=variables)
 
 
 def _field(
@@ -285,8 +317,8 @@ def _known_levels(
         held = (f'{name} {of.dims}' for name, of in part.variables.items())
         raise ValueError(
             f'expected variables that the project knows, with a time axis, in '
-            f'{part.address}, found {", ".join(held)}; rename them: known are '
-            f'{", ".join(VARIABLES)}'
+            f'{part.address}, found {", ".join(held)}; rename them, or define them in '
+            f'config.data.definitions: known are {known_with_aliases()}'
         )
     return levels
 
@@ -304,12 +336,8 @@ def _dataset(
     part: Part,
     fields: Mapping[str, StoredField],
     axes: Axes,
-    without_time: Iterable[str] = (),
 ) -> xarray.Dataset:
     variables = {name: _lazy_variable(field) for name, field in fields.items()}
-    for name in without_time:
-        if 'time' in variables[name].dims:
-            variables[name] = variables[name].isel(time=0)
     used = {dim for variable in variables.values() for dim in variable.dims}
     attributes = {**_COORDINATE_ATTRIBUTES}
     # Its own words tell starts from valid times: see `forecasts.open_forecasts`.

@@ -17,7 +17,7 @@ import numpy as np
 import xarray
 from xarray.core import indexing
 
-from weather.data.decoding import AnyVariable
+from weather.data.decoding import AnyVariable, ContradictionError
 
 DIMS = (
     'member',
@@ -125,6 +125,8 @@ class StoredField:
     def _fetch(self, box: tuple[slice, ...]) -> np.ndarray:
         try:
             values = self.variable.read(box)
+        except ContradictionError:
+            raise
         # Sources, codecs and file systems raise whatever they like on damaged bytes.
         except Exception as error:
             raise ValueError(

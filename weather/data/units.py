@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import NamedTuple
 
 import cf_units
@@ -18,16 +19,28 @@ _SPELLINGS = {
         (
             '-', '~', '(0 - 1)', '(0-1)', '0 - 1', '0-1', '0/1', '0 or 1', 'none',
             'no unit', 'no_unit', 'dimensionless', 'unitless', 'non-dim', 'fraction',
-            'proportion', 'ratio', 'numeric', '[]',
+            'proportion', 'ratio', 'numeric', '[]', '[0 - 1]', '[0-1]', '0..1', '1/0',
+            'flag', 'boolean', 'fractional', 'code table', '(code table)',
+            'kg kg-1', 'kg/kg',
         ),
         '1',
     ),
-    **dict.fromkeys(('c', 'deg c', 'degrees c', 'degree c'), 'degC'),
+    'pct': '%',
+    **dict.fromkeys(('c', 'deg c', 'degrees c', 'degree c', 'celcius'), 'degC'),
     **dict.fromkeys(('degrees k', 'degree k', 'deg k', 'k'), 'K'),
     **dict.fromkeys(('mb', 'mbs', 'hectopascals'), 'hPa'),
     **dict.fromkeys(('gpm', 'geopotential meter', 'geopotential metre'), 'm'),
-    'gpdam': 'dam',
+    **dict.fromkeys(('gpdam', 'gpdm'), 'dam'),
+    **dict.fromkeys(('ms-1', 'ms^-1', 'ms**-1', 'mps'), 'm s-1'),
+    **dict.fromkeys(('km/hr', 'kmh-1', 'kph'), 'km h-1'),
+    'm of water equivalent': 'm',
 }  # fmt: skip
+# Words within units that UDUNITS knows in another case, or by another meaning.
+_WORDS = {
+    'pa': 'Pa', 'hpa': 'hPa', 'pascal': 'Pa', 'pascals': 'Pa', 'mb': 'hPa',
+    'kg': 'kg', 'g': 'g', 'hr': 'h',
+}  # fmt: skip
+_WATER = 1000.0  # kg m-3: precipitation in kg m-2 is one in mm
 
 
 class Conversion(NamedTuple):
@@ -40,8 +53,12 @@ class Conversion(NamedTuple):
 @functools.lru_cache(maxsize=1024)
 def conversion(units: str, wanted: str) -> Conversion | None:
     """Returns how `units` become `wanted`; None where they measure something else."""
-    found, target = _parse(units), _parse(wanted)
-    if found is None or target is None or not found.is_convertible(target):
+    target = _parse(wanted)
+    for spelling in (units, _respelt(units)):
+        found = _parse(spelling)
+        if found is not None and target is not None and found.is_convertible(target):
+            break
+    else:
         return None
     zero, far = (float(found.convert(value, target)) for value in (0.0, 1e6))
     # Rounded, so that the same scale with another zero has a factor of exactly 1.
@@ -52,7 +69,7 @@ def to_canonical(name: str, units: object, source: str) -> Conversion:
     """Returns how a stored variable becomes SI units.
 
     Absent units are taken for the variable's own, and so are all of a variable that the
-    project does not know; heights become geopotential.
+    project does not know; heights become geopotential, masses of rain its depth.
 
     Raises:
       ValueError: units that measure something else, or that nobody understands.
@@ -66,6 +83,9 @@ def to_canonical(name: str, units: object, source: str) -> Conversion:
     if found is None and expected == 'm2 s-2':
         height = conversion(text, 'm')
         found = height and Conversion(height.factor * GRAVITY, height.offset * GRAVITY)
+    if found is None and expected == 'm':
+        mass = conversion(text, 'kg m-2')
+        found = mass and Conversion(mass.factor / _WATER, mass.offset / _WATER)
     if found is None:
         raise ValueError(
             f'expected {name} in {expected!r} or units that convert to it, found units '
@@ -73,6 +93,15 @@ def to_canonical(name: str, units: object, source: str) -> Conversion:
             'attribute'
         )
     return found
+
+
+def _respelt(units: str) -> str:
+    """Units with powers set apart and words as UDUNITS spells them.
+
+    `m^2s^-2` is m2 s-2 and `s^{-1}` is s-1.
+    """
+    apart = re.sub(r'(?<=\d)(?=[A-Za-z])', ' ', re.sub('[{}]', '', units))
+    return re.sub('[A-Za-z]+', lambda word: _WORDS.get(word[0].lower(), word[0]), apart)
 
 
 @functools.lru_cache(maxsize=1024)

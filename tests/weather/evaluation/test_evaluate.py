@@ -422,11 +422,11 @@ def test_what_was_not_scored_is_listed_with_the_reason(sources):
     level = np.array([500, 850])
     forecasts = sources.forecasts.rename(u_component_of_wind='u_component_of_wnd')
     forecasts['geopotential'][:, :, 1] = np.nan
-    forecasts['orography'] = forecasts['2m_temperature'][0, 0].drop_vars(
+    forecasts['soil_type'] = forecasts['2m_temperature'][0, 0].drop_vars(
         ['time', 'prediction_timedelta']
     )
     truth = sources.truth.assign_coords(level=[400, 500, 850][1:])
-    truth['orography'] = forecasts.orography
+    truth['soil_type'] = forecasts['soil_type']
     upper = truth['v_component_of_wind'].isel(level=[0])
     truth = truth.drop_vars('v_component_of_wind').assign(
         v_component_of_wind=upper.reindex(level=level)
@@ -437,7 +437,7 @@ def test_what_was_not_scored_is_listed_with_the_reason(sources):
         'u_component_of_wind': "only in the truth, did you mean 'u_component_of_wnd'?",
         'u_component_of_wnd': 'only in the forecast, did you mean '
         "'u_component_of_wind'?",
-        'orography': 'no axis prediction_timedelta and time in the forecast',
+        'soil_type': 'no axis prediction_timedelta and time in the forecast',
         'geopotential@850': 'NaN in forecast or truth at every start',
         'v_component_of_wind@850': 'NaN in forecast or truth at every start',
     }

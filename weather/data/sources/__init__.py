@@ -2,10 +2,11 @@
 
 Every module of this package is one kind of source and has two functions:
 `claims(source)`, whether a path, address or object is of its kind, and
-`open_raw(source, options)`. They are found by looking into the package, so that
-another kind (ArrayRecord, GRIB) is one new file here and no change elsewhere. A source
-gives numbers as they are stored, in the order in which they are stored; what they mean
-is settled above, once for all kinds: `decoding`, `axes`, `units`.
+`open_raw(source, options)`, which returns a store or a list of them. They are found by
+looking into the package, so that another kind (ArrayRecord) is one new file here and no
+change elsewhere. A source gives numbers as they are stored, in the order in which they
+are stored; what they mean is settled above, once for all kinds: `decoding`, `axes`,
+`units`.
 """
 
 from __future__ import annotations
@@ -91,6 +92,33 @@ class RawStore(Protocol):
         """Lets go of open files."""
 
 
+class Remembering:
+    """A store that is asked for each array once: at an address that takes a while."""
+
+    def __init__(self, store: RawStore):
+        self.address = store.address
+        self.attributes = store.attributes
+        self._store = store
+        self._variables: dict[str, RawVariable | None] = {}
+        self._names: Sequence[str] | None = None
+
+    def names(self) -> Sequence[str]:
+        """See `RawStore`."""
+        if self._names is None:
+            self._names = self._store.names()
+        return self._names
+
+    def variable(self, name: str) -> RawVariable | None:
+        """See `RawStore`."""
+        if name not in self._variables:
+            self._variables[name] = self._store.variable(name)
+        return self._variables[name]
+
+    def close(self) -> None:
+        """See `RawStore`."""
+        self._store.close()
+
+
 Options = Mapping[str, Any] | None
 
 
@@ -99,7 +127,7 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
 
     Args:
       source: an object, path, address, glob pattern, list of these, or a directory of
-        files of one kind.
+        files, within further directories too.
       options: passed on to fsspec for an address.
 
     Raises:
@@ -111,7 +139,8 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     kind = _kind(source)
     if kind is not None:
-        return [kind.open_raw(source, options)]
+        opened = kind.open_raw(source, options)
+        return opened if isinstance(opened, list) else [opened]
     return [
         store for path in _expand(str(source)) for store in open_stores(path, options)
     ]
@@ -135,24 +164,40 @@ def _expand(source: str) -> list[str]:
     """
     path = pathlib.Path(source)
     if path.is_dir():
-        inside = sorted(str(each) for each in path.iterdir() if each.name[0] != '.')
-        found = [each for each in inside if _kind(each) is not None]
+        found = _inside(path)
+    elif glob.has_magic(source):
+        found = sorted(glob.glob(source, recursive=True))
     else:
-        found = sorted(glob.glob(source)) if glob.has_magic(source) else []
+        found = []
     if found:
         return found
     if path.exists():
         # A folder without any lacks a store; a file is there, and is something else.
         kind = StoreNotFoundError if path.is_dir() else ValueError
         raise kind(
-            f'expected a Zarr group (v2 or v3), a netCDF file or a directory of these '
-            f'at {source}, found none (unfinished files end in .tmp); check the path, '
-            'and convert other formats with xarray.Dataset.to_zarr'
+            f'expected a Zarr group (v2 or v3), a netCDF or GRIB file or a directory '
+            f'of these at {source}, found none (unfinished files end in .tmp); check '
+            'the path, and convert other formats with xarray.Dataset.to_zarr'
         )
     siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, siblings, n=1)
     hint = f', did you mean {str(path.parent / near[0])!r}?' if near else ''
     raise StoreNotFoundError(
-        f'expected a Zarr store or netCDF files at {path.absolute()}, found nothing '
-        f'there{hint}; check the path'
+        f'expected a Zarr store, netCDF or GRIB files at {path.absolute()}, found '
+        f'nothing there{hint}; check the path'
     )
+
+
+def _inside(folder: pathlib.Path) -> list[str]:
+    """Stores and files in a directory, and in those within it."""
+    found: list[str] = []
+    for each in sorted(folder.iterdir()):
+        # What was downloaded as an archive is unpacked beside it.
+        is_archive = each.suffix == '.zip' and not each.stem.endswith('.zarr')
+        if each.name.startswith('.') or is_archive:
+            continue
+        if _kind(str(each)) is not None:
+            found.append(str(each))
+        elif each.is_dir():
+            found += _inside(each)
+    return found
