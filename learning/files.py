@@ -93,7 +93,7 @@ class Output:
           OutputError: something is there that must stay; says what, and what to do.
         """
         path = local(self.path)
-        _check_sources(path, self.sources)
+        check_sources(path, self.sources)
         # First: what a process died in the middle of replacing is then back in its
         # place.
         clear_leftovers(path.parent)
@@ -294,7 +294,12 @@ def netcdf_attributes(path: pathlib.Path) -> dict[str, object]:
         return {name: file.getncattr(name) for name in file.ncattrs()}
 
 
-def _check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
+def check_sources(path: pathlib.Path, sources: tuple[Path, ...]) -> None:
+    """Refuses to write where something is read.
+
+    Raises:
+      OutputError: `path` is a source, holds one, or would become part of one.
+    """
     for resolved in itertools.chain.from_iterable(map(_local_sources, sources)):
         if path == resolved:
             raise OutputError(f'{path} is what is read: choose another path to write')

@@ -46,6 +46,7 @@ FLOORS = (
     ('weather.experiment',),
     ('weather.workdir',),
     ('weather.data',),
+    ('weather.building',),
     ('weather.model',),
     ('weather.training', 'weather.forecasting', 'weather.evaluation'),
     ('weather.report',),
@@ -54,6 +55,7 @@ APART = ('weather.training', 'weather.forecasting', 'weather.evaluation')
 NUMPY_ONLY = ('sphere_ops.grid', 'sphere_ops.wigner', 'weather.variables')
 HOME_OF_XARRAY = (
     'weather.data',
+    'weather.building',
     'weather.forecasting',
     'weather.evaluation',
     'weather.report',
@@ -76,6 +78,7 @@ TESTED_WITH = {
     'weather.data.parts': 'weather/data/test_sources.py',
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
     'weather.data.repetitions': 'weather/data/test_joining.py',
+    'weather.data.record_writer': 'weather/data/test_record.py',
     'weather.data.shelf': 'weather/data/test_preparation.py',
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',
@@ -85,6 +88,9 @@ TESTED_WITH = {
     'weather.data.sources.grib': 'weather/data/test_grib.py',
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
     'weather.data.sources.zarr_store': 'weather/data/test_sources.py',
+    'weather.building.plan': 'weather/building/test_build.py',
+    'weather.building.planning': 'weather/building/test_build.py',
+    'weather.building.verify': 'weather/building/test_build.py',
     'weather.model.loss': 'weather/model/test_rollout.py',
     'weather.model.networks.spherical_cnn': 'weather/model/test_forecaster.py',
     'weather.evaluation.averages': 'weather/evaluation/test_metrics.py',

@@ -59,6 +59,7 @@ CLIMATOLOGY = Kind(
 )
 SCORES = Kind('scores', 'a table of scores', _holds(_SCORES_BEGIN))
 REPORT = Kind('report', 'a report', _holds(_REPORT_BEGINS))
+FAULTS = Kind('faults', 'a list of faults')
 FORECAST = Kind('forecast', 'a forecast', _ANY_FORECAST)
 FORECASTS = Kind('forecasts', 'a store of forecasts', _ANY_FORECAST)
 EXAMPLES = Kind(
@@ -70,4 +71,5 @@ EXAMPLES = Kind(
         or RECORDS in path.name
     ),
 )
+PREPARED = Kind('prepared', 'a prepared store')
 PLANET = Kind('planet', 'a simulated planet', _says(simulation_planet_version=''))

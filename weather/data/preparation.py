@@ -3,7 +3,9 @@
 Statistics and the search for missing values read a period through from end to end. Both
 are made in one pass, kept under a key of the data themselves (`identity.fingerprint`),
 the period, the channels and the step (`shelf`), and found again by whoever asks for the
-same.
+same. A prepared store has a `record` of every field, from which they come in seconds.
+
+Times that a check of the store found faulty (`faults`) are left out of both.
 
 A run directory has copies, for the record: statistics.nc and invalid_times.json.
 """
@@ -16,7 +18,7 @@ import functools
 import json
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,7 +26,9 @@ import xarray
 
 from learning.files import MARK, remove, replacing
 from learning.provenance import code_version
-from weather.data.identity import fingerprint
+from weather.data.faults import unusable_times
+from weather.data.identity import believed_record, fingerprint
+from weather.data.record import Record
 from weather.data.shelf import KEY, digest, keeping, preparation_folder
 from weather.data.statistics import (
     DamagedError,
@@ -38,7 +42,7 @@ from weather.data.times import common_timestep
 from weather.data.windows import invalid_times
 from weather.entries import not_after
 from weather.experiment import Experiment
-from weather.variables import ChannelIndex
+from weather.variables import Channel, ChannelIndex
 from weather.workdir import Workdir
 
 _LOGGER = logging.getLogger(__name__)
@@ -54,22 +58,29 @@ class Preparation:
     Attributes:
       statistics: mean, std and tendency std of the training period, by channel.
       invalid_times: `[time]` datetime64[ns], ascending: times of the training and
-        validation periods at which a channel is not finite somewhere.
+        validation periods at which a channel is not finite somewhere, or that a check
+        found faulty.
     """
 
     statistics: xarray.Dataset
     invalid_times: np.ndarray
 
 
-def prepare(setup: Experiment, atmosphere: Atmosphere) -> Preparation:
+def prepare(
+    setup: Experiment,
+    atmosphere: Atmosphere,
+    *,
+    timestep: np.timedelta64 | None = None,
+) -> Preparation:
     """Finds, or else computes and keeps, what the data of an experiment need.
 
     A folder that cannot be written to stops nothing: then every run computes anew.
+    `timestep` is that of the model; None for the store's.
 
     Raises:
       ValueError: a channel that cannot be scaled, or a chunk that cannot be read.
     """
-    training, validation = _parts(setup, atmosphere)
+    training, validation = _parts(setup, atmosphere, timestep)
     scanned = training.scan()
     found = [scanned.invalid_times, validation.search()]
     # Each once: the periods may overlap.
@@ -77,7 +88,11 @@ def prepare(setup: Experiment, atmosphere: Atmosphere) -> Preparation:
 
 
 def prepare_run(
-    setup: Experiment, atmosphere: Atmosphere, files: Workdir
+    setup: Experiment,
+    atmosphere: Atmosphere,
+    files: Workdir,
+    *,
+    timestep: np.timedelta64 | None = None,
 ) -> Preparation:
     """Like `prepare`, for a run directory: with its own copies where it has them.
 
@@ -96,11 +111,18 @@ def prepare_run(
         _check_period(statistics, setup, files)
         if key is None and not started:
             _check_store(statistics, setup, files)
-        elif not started and key != _parts(setup, atmosphere)[0].key:
-            _LOGGER.info('%s has changed since: prepared anew', atmosphere.source)
-            statistics = invalid = None
+        elif not started:
+            training, validation = _parts(setup, atmosphere, timestep)
+            if key != training.key:
+                _LOGGER.info('%s has changed since: prepared anew', atmosphere.source)
+                statistics = invalid = None
+            elif (
+                invalid is not None
+                and not np.isin(validation.unusable_times, invalid).all()
+            ):
+                invalid = None  # Found by a check since.
     if statistics is None or invalid is None:
-        prepared = prepare(setup, atmosphere)
+        prepared = prepare(setup, atmosphere, timestep=timestep)
         if statistics is None:
             statistics = prepared.statistics
             save_statistics(statistics, files.statistics)
@@ -117,13 +139,20 @@ def forget(setup: Experiment, atmosphere: Atmosphere) -> None:
         remove(part.folder)
 
 
-def _parts(setup: Experiment, atmosphere: Atmosphere) -> tuple[_Part, _Part]:
+def _parts(
+    setup: Experiment, atmosphere: Atmosphere, timestep: np.timedelta64 | None = None
+) -> tuple[_Part, _Part]:
     """The training period and the validation period."""
-    data, home = setup.data, preparation_folder(setup)
-    return (
-        _Part(atmosphere, data.stored, data.train, home),
-        _Part(atmosphere, data.stored, data.validation, home),
-    )
+    data = setup.data
+    step = common_timestep(atmosphere.times) if timestep is None else timestep
+    record = believed_record(atmosphere, data.storage_options)
+    unusable = unusable_times(setup, atmosphere)
+
+    def part(period: tuple[str, str]) -> _Part:
+        home = preparation_folder(setup)
+        return _Part(atmosphere, data.stored, period, home, step, record, unusable)
+
+    return part(data.train), part(data.validation)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +163,9 @@ class _Part:
     channels: ChannelIndex
     period: tuple[str, str]
     home: pathlib.Path
+    step: np.timedelta64
+    record: Record | None
+    unusable: Mapping[Channel, np.ndarray]
 
     @functools.cached_property
     def key(self) -> str:
@@ -147,6 +179,13 @@ class _Part:
 
     def scan(self) -> Scan:
         """Statistics and invalid times of the period, found or computed."""
+        if self.record is not None:
+            recorded = self.record.scan(
+                self.channels, self.period, self.step, unusable=self.unusable
+            )
+            if recorded is not None:
+                recorded.statistics.attrs[KEY] = self.key
+                return recorded
         try:
             statistics = load_statistics(self.folder / _STATISTICS, self.channels)
             # The store may have been moved since.
@@ -160,7 +199,9 @@ class _Part:
             self.channels,
             start=first,
             end=last,
+            timestep=self.step,
             source=self.atmosphere.source,
+            unusable=self.unusable,
         )
         made.statistics.attrs[KEY] = self.key
         self._keep(made.invalid_times, made.statistics)
@@ -168,27 +209,53 @@ class _Part:
 
     def search(self) -> np.ndarray:
         """Invalid times of the period, found or searched for."""
+        if self.record is not None:
+            return self._with_unusable(
+                self.record.invalid_times(self.channels.levels, self.period)
+            )
         try:
             return self._load_invalid_times()
         except (OSError, ValueError) as error:
             self._missed(error, 'missing values')
         dataset = self.atmosphere.dataset.isel(time=self._positions)
-        found = invalid_times(dataset, self.channels.levels)
+        found = self._with_unusable(invalid_times(dataset, self.channels.levels))
         self._keep(found)
         return found
+
+    @functools.cached_property
+    def _faulty(self) -> dict[Channel, np.ndarray]:
+        """The unusable times within the period."""
+        times = self.atmosphere.times[self._positions]
+        found = {k: times[np.isin(times, of)] for k, of in self.unusable.items()}
+        return {channel: of for channel, of in found.items() if of.size}
+
+    @property
+    def unusable_times(self) -> np.ndarray:
+        """Times of the period that a check found faulty in a channel in use."""
+        nothing = self.atmosphere.times[:0]
+        return np.unique(np.concatenate([nothing, *self._faulty.values()]))
+
+    def _with_unusable(self, times: np.ndarray) -> np.ndarray:
+        return np.union1d(times, self.unusable_times)
 
     @property
     def _positions(self) -> slice:
         return self.atmosphere.dataset.indexes['time'].slice_indexer(*self.period)
 
     def _key(self) -> str:
-        step = common_timestep(self.atmosphere.times)
         levels = {name: self.channels.levels[name] for name in self.channels.variables}
         traits = [
-            fingerprint(self.atmosphere, levels, self._positions),
+            fingerprint(self.atmosphere, levels, self._positions, record=self.record),
             [str(channel) for channel in self.channels],
-            int(step / np.timedelta64(1, 's')),
+            int(self.step / np.timedelta64(1, 's')),
         ]
+        if self._faulty:
+            # By channel: a time that is bad in one counts in the moments of others.
+            faulty = {
+                str(channel): times.astype('datetime64[s]').astype(str).tolist()
+                for channel, times in self._faulty.items()
+            }
+            traits.append(sorted(faulty.items()))
         return digest(traits)
 
     def _load_invalid_times(self) -> np.ndarray:

@@ -27,11 +27,11 @@ _VERSION = 1
 _ENVIRONMENT = 'SPHERECAST_PREPARATION'
 
 
-def preparation_folder(setup: Experiment) -> pathlib.Path:
-    """Where preparations are kept."""
+def preparation_folder(setup: Experiment | None = None) -> pathlib.Path:
+    """Where preparations are kept; None for those of no experiment."""
     caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
     # The environment first: it is the machine's, the config may come from another.
-    chosen = os.environ.get(_ENVIRONMENT) or setup.data.preparation
+    chosen = os.environ.get(_ENVIRONMENT) or (setup.data.preparation if setup else '')
     return pathlib.Path(chosen or f'{caches}/spherecast').expanduser()
 
 

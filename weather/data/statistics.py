@@ -12,7 +12,8 @@ import datetime
 import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,8 +22,8 @@ import xarray
 from learning.files import MARK, replacing
 from learning.provenance import code_version
 from sphere_ops.grid import LatLonGrid
-from weather.data.blocks import select_levels, time_blocks
-from weather.data.spread import Spread
+from weather.data.blocks import select_levels
+from weather.data.spread import Spread, Spreads, stream
 from weather.data.times import common_timestep
 from weather.outputs import STATISTICS
 from weather.variables import Channel, ChannelIndex, as_level
@@ -35,11 +36,17 @@ _NO_LEVEL = -1
 # Variables read at a time: one waits for its chunks while another is added up. More
 # would take more memory and, on the few cores that this runs on, no less time.
 _THREADS = 2
+_BELOW_GROUND = (
+    'finite everywhere at no time of the period (missing below the ground?); '
+    "prepare.below_ground='fill' of scripts/prepare_data.py fills what is below the "
+    'ground; or leave it out of the config'
+)
 _FORMULA = (
     'mean and std: over longitude and time with equal weights, over latitude with the '
     'area between cell bounds halfway to the neighbours; tendency_std: the same std of '
     'x(t + timestep) - x(t) over all pairs of times one timestep apart; times at which '
-    'a channel has a value that is not finite are left out for that channel'
+    'a channel has a value that is not finite, or which a check of the store found '
+    'faulty, are left out for that channel'
 )
 
 
@@ -76,12 +83,13 @@ def scan(
     timestep: np.timedelta64 | None = None,
     source: str | None = None,
     max_bytes: int = 2**25,
+    unusable: Mapping[Channel, np.ndarray] = MappingProxyType({}),
 ) -> Scan:
     """Computes the statistics of every channel and finds the invalid times.
 
     Variables are read in blocks of times, each time once, and enter running moments in
-    float64 (Chan, Golub and LeVeque, 1983, The American Statistician 37, 242-247), so
-    that memory does not depend on the number of times nor the result on the blocks.
+    float64 (see `spread`), so that memory does not depend on the number of times nor
+    the result on the blocks.
 
     Args:
       dataset: canonical atmosphere from `store.open_store`.
@@ -91,11 +99,13 @@ def scan(
       timestep: model step; None for the store's.
       source: path or address of the store, for the record.
       max_bytes: size of a block in float64; one time at least.
+      unusable: by channel, times that are not to be used although they are finite.
 
     Returns:
-      The invalid times, and a Dataset with `mean`, `std` (SI), `tendency_std` (SI per
-      step), `num_times` and `num_pairs`, all `[channel]`, coordinates `variable` and
-      `level` (-1 for none) along channel, and provenance in its attributes.
+      The invalid times, those unusable among them, and a Dataset with `mean`, `std`
+      (SI), `tendency_std` (SI per step), `num_times` and `num_pairs`, all `[channel]`,
+      coordinates `variable` and `level` (-1 for none) along channel, and provenance in
+      its attributes.
 
     Raises:
       ValueError: a channel that is missing, constant, never changes or is never
@@ -108,17 +118,56 @@ def scan(
     )
     times = dataset.time.values
     step = common_timestep(times) if timestep is None else timestep
-    provenance = _provenance(source, times[period], step, grid)
 
-    def stream(variable: str) -> _Moments:
-        field = select_levels(dataset[variable], channels.levels[variable])
-        return _stream(field, period, step, grid.area_weights, max_bytes)
+    def read(variable: str) -> Spreads:
+        levels = channels.levels[variable]
+        field = select_levels(dataset[variable], levels)
+        _LOGGER.info('statistics of %s: %d times', variable, times[period].size)
+        excluded = excluded_times(times, variable, levels, unusable)
+        return stream(
+            field, period, step, grid.area_weights, max_bytes, excluded=excluded
+        )
 
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        moments = list(pool.map(stream, channels.variables))
-    statistics = _checked(_to_dataset(moments, channels, provenance))
-    finite = np.logical_and.reduce([of_variable.finite for of_variable in moments])
-    return Scan(statistics, times[period][~finite])
+        spreads = list(pool.map(read, channels.variables))
+    traits = Traits(source, times[period], step, grid)
+    return from_spreads(spreads, channels, traits)
+
+
+def excluded_times(
+    times: np.ndarray,
+    variable: str,
+    levels: Sequence[float],
+    unusable: Mapping[Channel, np.ndarray],
+) -> np.ndarray:
+    """Returns `[time, level]` flags of what is `unusable` (see `scan`)."""
+    columns = [
+        np.isin(times, unusable.get(Channel(variable, level), ()))
+        for level in levels or (None,)
+    ]
+    return np.stack(columns, axis=1)
+
+
+class Traits(NamedTuple):
+    """Of what statistics are: source, `[time]` times, model step and grid."""
+
+    source: str | None
+    times: np.ndarray
+    step: np.timedelta64
+    grid: LatLonGrid
+
+
+def from_spreads(
+    spreads: Sequence[Spreads], channels: ChannelIndex, traits: Traits
+) -> Scan:
+    """Returns what `scan` does, from the spreads of the variables of `channels`.
+
+    Raises:
+      ValueError: as `scan`.
+    """
+    statistics = _checked(_to_dataset(spreads, channels, _provenance(*traits)))
+    usable = np.logical_and.reduce([of_variable.usable for of_variable in spreads])
+    return Scan(statistics, traits.times[~usable])
 
 
 def save_statistics(statistics: xarray.Dataset, path: str | os.PathLike[str]) -> None:
@@ -191,55 +240,6 @@ def summary(statistics: xarray.Dataset) -> str:
     return '\n'.join(lines)
 
 
-class _Moments(NamedTuple):
-    """Moments of a variable and its tendency, and which times are finite, `[time]`."""
-
-    state: Spread
-    tendency: Spread
-    finite: np.ndarray
-
-
-def _stream(
-    field: xarray.DataArray,
-    period: slice,
-    step: np.timedelta64,
-    area_weights: np.ndarray,
-    max_bytes: int,
-) -> _Moments:
-    """Runs over `[time, (level,) lat, lon]`, holding one block and the time before."""
-    times = field.time.values
-    follows = np.concatenate([[False], np.diff(times) == step])
-    finite = np.zeros(times.size, bool)
-    shape = (field.sizes.get('level', 1), *field.shape[-2:])
-    _LOGGER.info('statistics of %s: %d times', field.name, period.stop - period.start)
-    nothing = np.zeros(shape[0])
-    state = tendency = Spread(nothing.astype(int), nothing, nothing)
-    blocks = [
-        slice(int(block[0]), int(block[-1]) + 1)
-        for block in time_blocks(
-            field,
-            range(period.start, period.stop),
-            max_bytes=max_bytes,
-            bytes_per_value=8,
-        )
-    ]
-    # Row 0 holds the time before the block: none at first.
-    buffer = np.full((1 + max(b.stop - b.start for b in blocks), *shape), np.nan)
-    for block in blocks:
-        fields = buffer[1 : 1 + block.stop - block.start]
-        fields[...] = field[block].values.reshape(fields.shape)
-        with np.errstate(invalid='ignore'):
-            tendencies = np.diff(buffer[: 1 + len(fields)], axis=0)
-        tendencies[~follows[block]] = np.nan  # Over a gap there is no step.
-        # Kept for the next block before `Spread.of`, which works in place.
-        buffer[0] = fields[-1]
-        found = Spread.of(fields, area_weights)
-        finite[block] = found.valid.all(axis=1)
-        state = state.merge(found.spread)
-        tendency = tendency.merge(Spread.of(tendencies, area_weights).spread)
-    return _Moments(state, tendency, finite[period])
-
-
 def _check_present(dataset: xarray.Dataset, channels: ChannelIndex) -> None:
     levels = dataset['level'].values if 'level' in dataset.coords else ()
     missing = [
@@ -291,11 +291,11 @@ def _provenance(
 
 
 def _to_dataset(
-    moments: Sequence[_Moments], channels: ChannelIndex, attributes: dict[str, Any]
+    spreads: Sequence[Spreads], channels: ChannelIndex, attributes: dict[str, Any]
 ) -> xarray.Dataset:
     state, tendency = (
-        Spread(*map(np.concatenate, zip(*spreads, strict=True)))
-        for spreads in zip(*((m.state, m.tendency) for m in moments), strict=True)
+        Spread(*map(np.concatenate, zip(*of_kind, strict=True)))
+        for of_kind in zip(*((of.state, of.tendency) for of in spreads), strict=True)
     )
     levels = [_NO_LEVEL if c.level is None else c.level for c in channels]
     columns = {
@@ -339,8 +339,7 @@ def _checked(statistics: xarray.Dataset) -> xarray.Dataset:
     # From |a - b|^2 <= 2 |a|^2 + 2 |b|^2, each time being in at most two pairs.
     largest = 2 * np.sqrt(times / np.maximum(pairs, 1)) * std * (1 + 1e-9)
     bad_by_reason = {
-        'finite everywhere at no time of the period (missing below the ground?); '
-        'leave it out of the config, or fill it in the store': times == 0,
+        _BELOW_GROUND: times == 0,
         'of zero standard deviation, or one that is not a number: a constant field '
         'cannot be scaled; leave it out of the config, or repair the '
         'store': ~(std > _CONSTANT * np.abs(mean)),

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 
+import fsspec
 import numpy as np
 import pytest
 import xarray as xr
@@ -13,10 +14,14 @@ import zarr
 from learning.files import OutputError
 from tests.weather import tiny
 from weather.data import preparation, statistics, windows
+from weather.data.faults import Fault, FaultList, write_faults
+from weather.data.identity import version
 from weather.data.preparation import prepare, prepare_run
 from weather.data.prepared_climatology import prepare_climatology
+from weather.data.record import RecordWriter
 from weather.data.shelf import KEY
 from weather.data.store import open_atmosphere
+from weather.data.summary import summarise
 from weather.experiment import Experiment
 from weather.workdir import Workdir
 
@@ -405,3 +410,166 @@ def test_a_climatology_that_was_removed_is_computed_again(store, tmp_path):
     prepare_climatology(setup, tmp_path / 'one.zarr')
     shutil.rmtree(tmp_path / 'one.zarr')
     assert 'written to' in prepare_climatology(setup, tmp_path / 'other.zarr')
+
+
+def with_record(store, num_times=40):
+    """The tiny atmosphere as a prepared store: Zarr v3 and a record."""
+    path = store.with_name('prepared.zarr')
+    dataset = xr.open_zarr(store, chunks=None).load()
+    for name in dataset.variables:
+        dataset[name].encoding = {}
+    fields = tuple(experiment(store).data.stored.levels)
+    encoding = {name: {'chunks': (1, 2, *tiny.GRID.shape)} for name in fields}
+    dataset.to_zarr(path, encoding=encoding, zarr_format=3, consolidated=False)
+    writer = RecordWriter.create(
+        path, variables=dict.fromkeys(fields, 2), num_times=num_times, block=num_times
+    )
+    for name in fields:
+        values = dataset[name].values
+        before = np.full_like(values, np.nan)
+        before[1:] = values[:-1]
+        writer.write(name, 0, summarise(values, before, tiny.GRID.area_weights))
+    writer.finish()
+    return path
+
+
+def spoil_prepared(path, *, time, value=np.nan):
+    array = zarr.open_group(path, mode='r+')['temperature']
+    array[time, 0, 2, 3] = value
+
+
+def test_a_prepared_store_is_not_read(store, caplog, monkeypatch):
+    spoil(store, time=3)
+    spoil(store, time=29)
+    prepared_store = with_record(store)
+    read = prepared(experiment(store))
+    setup = experiment(prepared_store)
+    monkeypatch.setattr(preparation, 'scan', None)
+    monkeypatch.setattr(preparation, 'invalid_times', None)
+    assert not is_read(caplog, setup)
+    found = prepared(setup)
+    for name in read.statistics:
+        # The same moments, merged in another order; the mean of v is 0.
+        np.testing.assert_allclose(
+            found.statistics[name], read.statistics[name], rtol=1e-10, atol=1e-12
+        )
+    assert found.invalid_times.tolist() == read.invalid_times.tolist()
+    assert found.invalid_times.size == 2
+
+
+def test_a_prepared_store_is_read_where_the_model_step_is_another(store, caplog):
+    setup = experiment(with_record(store))
+    caplog.clear()
+    found = prepare(setup, opened(setup), timestep=np.timedelta64(12, 'h'))
+    assert 'not over the model step 12 h' in caplog.text
+    assert 'for statistics and missing values' in caplog.text
+    assert found.statistics.attrs['timestep_hours'] == 12
+    assert (found.statistics['num_pairs'] == 26).all()
+    shorter = prepare(setup, opened(setup))
+    assert found.statistics.attrs[KEY] != shorter.statistics.attrs[KEY]
+
+
+def test_a_record_older_than_a_repair_is_not_believed(store, caplog):
+    path = with_record(store)
+    setup = experiment(path)
+    before = prepared(setup)
+    spoil_prepared(path, time=5)
+    assert is_read(caplog, setup)
+    assert 'files of the fields changed after it was written' in caplog.text
+    after = prepared(setup)
+    assert after.invalid_times.size == 1
+    assert after.statistics.attrs[KEY] != before.statistics.attrs[KEY]
+
+
+def test_at_an_address_a_record_is_compared_at_a_few_times(store, caplog):
+    path = with_record(store)
+    address = 'memory://test_preparation/prepared.zarr'
+    memory = fsspec.filesystem('memory')
+    memory.put(str(path), address.removeprefix('memory:/'), recursive=True)
+    setup = experiment(address)
+    assert not is_read(caplog, setup)
+    local = prepared(experiment(path))
+    # What the data are does not depend on where they lie.
+    assert prepared(setup).statistics.attrs[KEY] == local.statistics.attrs[KEY]
+    spoil_prepared(address, time=8, value=400.0)  # One of the five that are compared.
+    assert is_read(caplog, setup)
+    assert 'does not agree with the fields' in caplog.text
+
+
+def list_faults(store, *faults, versions=None):
+    versions = versions or {
+        name: version(field) for name, field in opened(experiment(store)).fields.items()
+    }
+    write_faults(FaultList(str(store), versions, faults))
+
+
+def fault(variable, level, time, kind='implausible'):
+    time = None if time is None else np.datetime64(time, 'ns')
+    return Fault(variable, level, time, kind, 'planted')
+
+
+def at(place):
+    return np.datetime64('2001-01-01') + place * np.timedelta64(6, 'h')
+
+
+@pytest.mark.parametrize('with_a_record', [False, True])
+def test_faulty_times_are_left_out_of_windows_and_statistics(
+    store, caplog, with_a_record
+):
+    clean = prepared(experiment(store)).statistics
+    spoil(store, time=3, value=1e20)
+    path = with_record(store) if with_a_record else store
+    setup = experiment(path)
+    spoilt = prepared(setup).statistics
+    assert spoilt['std'].max() > 1e15
+    list_faults(
+        path,
+        fault('temperature', 500, at(3)),
+        fault('geopotential', None, at(30), 'frozen'),
+        # Not of this period, channel or kind.
+        fault('temperature', 500, at(36)),
+        fault('temperature', 700, at(5)),
+        fault('temperature', 500, at(6), 'gap'),
+        fault('2m_temperature', None, at(7)),
+        fault('temperature', 500, None, 'units'),
+    )
+    found = prepared(setup)
+    assert found.invalid_times.tolist() == opened(setup).times[[3, 30]].tolist()
+    assert '3 times' in caplog.text
+    np.testing.assert_allclose(found.statistics['std'], clean['std'], rtol=0.02)
+    assert sorted(found.statistics['num_times'].values) == [27] + 7 * [28]
+    assert sorted(found.statistics['num_pairs'].values) == [25] + 7 * [27]
+    loaded = windows.WindowIndex(
+        opened(setup).times, period=setup.data.train, invalid=found.invalid_times
+    )
+    assert set(range(27)) - set(loaded.starts(1).tolist()) == {2, 3}
+
+
+def test_a_list_of_data_that_changed_is_named_and_obeyed(store, caplog):
+    list_faults(store, fault('temperature', 850, at(4), 'NaN'))
+    setup = experiment(store)
+    prepared(setup)
+    assert 'changed since' not in caplog.text
+    spoil(store, time=10, value=281.0)
+    found = prepared(setup)
+    assert 'temperature changed since' in caplog.text
+    assert found.invalid_times.tolist() == opened(setup).times[[4]].tolist()
+
+
+def test_a_list_that_cannot_be_read_stops_the_run(store):
+    place = store.with_name('store.zarr.faults.json')
+    for left in ('', '{"spherecast_kind": "faults"', '{"spherecast_kind": "faults"}'):
+        place.write_text(left)
+        with pytest.raises(ValueError, match='expected a list of faults in .*again by'):
+            prepared(experiment(store))
+
+
+@pytest.mark.parametrize('time', [4, 29])
+def test_a_run_that_did_not_begin_leaves_out_what_a_check_found_since(run, store, time):
+    assert prepared_run(run).invalid_times.size == 0
+    list_faults(store, fault('temperature', 850, at(time)))
+    found = prepared_run(run)
+    assert found.invalid_times.tolist() == opened(run[1]).times[[time]].tolist()
+    start(run[0])
+    list_faults(store, fault('temperature', 850, at(5)))
+    assert_same(prepared_run(run), found)

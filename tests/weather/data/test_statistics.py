@@ -161,6 +161,29 @@ def test_longer_model_step_takes_its_own_pairs():
     assert result.attrs['timestep_hours'] == 12
 
 
+@pytest.mark.parametrize('times_per_block', [1, 3, 100])
+@pytest.mark.parametrize('keep', [range(12), [0, 1, 2, 4, 5, 6, 7, 9, 10, 11]])
+def test_a_step_of_several_times_of_the_store_takes_every_pair(keep, times_per_block):
+    dataset = atmosphere().isel(time=list(keep))
+    slab = 8 * 2 * GRID.num_lat * GRID.num_lon
+    result = statistics.compute_statistics(
+        dataset,
+        CHANNELS,
+        timestep=np.timedelta64(18, 'h'),
+        max_bytes=times_per_block * slab,
+    )
+    place = {time: i for i, time in enumerate(keep)}
+    pairs = [(place[t - 3], i) for t, i in place.items() if t - 3 in place]
+    values = dataset['2m_temperature'].values.astype(np.float64)
+    change = np.array([values[later] - values[earlier] for earlier, later in pairs])
+    weights = GRID.area_weights[:, None] / np.prod(GRID.shape)
+    mean = np.sum(change * weights) / len(pairs)
+    std = np.sqrt(np.sum((change - mean) ** 2 * weights) / len(pairs))
+    found = at(result, '2m_temperature', None)
+    assert found['num_pairs'] == len(pairs)
+    np.testing.assert_allclose(found['tendency_std'], std, **ROUND_OFF)
+
+
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_times_that_are_not_finite_are_left_out_of_their_channel_and_counted(bad):
     dataset = atmosphere()
@@ -269,7 +292,9 @@ def test_channel_that_never_changes_is_named():
 def test_channel_of_nothing_but_nan_is_named():
     dataset = atmosphere()
     dataset['v_component_of_wind'][:, 0] = np.nan
-    with pytest.raises(ValueError, match='no time.*: v_component_of_wind@500'):
+    with pytest.raises(
+        ValueError, match="no time.*below_ground='fill'.*: v_component_of_wind@500"
+    ):
         statistics.compute_statistics(dataset, CHANNELS)
 
 

@@ -215,7 +215,9 @@ class ZarrVariable:
         """
         ours = self.fill_value
         # Any number but ours.
-        other = np.nan if self.dtype.kind == 'f' else self.dtype.type(ours == 0)
+        is_nan = ours != ours
+        in_float = self.dtype.kind == 'f' and not is_nan
+        other = np.nan if in_float else self.dtype.type(ours == 0)
         inner = self.array.async_array
         metadata = dataclasses.replace(
             inner.metadata, fill_value=self.dtype.type(other)
@@ -223,7 +225,10 @@ class ZarrVariable:
         again = zarr.Array(
             zarr.AsyncArray(metadata, inner.store_path, config=inner.config)
         )
-        return (self.read(box) == ours) & (np.asarray(again[box]) != ours)
+        one, another = self.read(box), np.asarray(again[box])
+        if is_nan:
+            return np.isnan(one) & ~np.isnan(another)
+        return (one == ours) & (another != ours)
 
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """See `RawVariable`: on a local disk, size and time of change of every chunk.
