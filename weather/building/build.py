@@ -326,6 +326,7 @@ def _run(plan: Plan, record: RecordWriter, engine: Engine) -> None:
 def _finish(plan: Plan, record: RecordWriter) -> list[str]:
     """Joins the record, makes the root, and says what was made."""
     place, setup = plan.place, plan.experiment
+    _sweep(place)
     record.finish()
     found = {name: verify.findings(plan, name) for name in plan.levels}
     errors = {
@@ -357,6 +358,17 @@ def _finish(plan: Plan, record: RecordWriter) -> list[str]:
     names += [*plan.levels, *setup.data.statics]
     place.put(layout.root_metadata(place, names, attributes), METADATA)
     return _summary(plan, found)
+
+
+def _sweep(place: Place) -> None:
+    """Removes what killed processes left half-written beside what they wrote."""
+    if not place.is_local:
+        return
+    for folder, _, names in os.walk(place.root):
+        for name in names:
+            # Hidden names are `learning.files`' own, the others those of Zarr.
+            if name.endswith('.partial') or name.startswith('.'):
+                os.unlink(os.path.join(folder, name))
 
 
 def _summary(plan: Plan, found: Mapping[str, verify.Findings]) -> list[str]:

@@ -143,7 +143,7 @@ def compressors(compression: str, dtype: np.dtype) -> Any:
         return None
     # Bytes of equal weight lie together: exponents repeat where mantissas do not.
     return zarr.codecs.BloscCodec(
-        cname=compression,
+        cname=zarr.codecs.BloscCname(compression),
         clevel=_LEVELS[compression],
         shuffle='shuffle',
         typesize=dtype.itemsize,
@@ -160,8 +160,7 @@ def field_metadata(
 ) -> bytes:
     """Metadata of a field: `[time, (level,) lat, lon]`, or `[lat, lon]` of a static."""
     of_time = len(shape) > 2
-    dims = (DIMS if len(shape) == 4 else (DIMS[0], *DIMS[2:]))[4 - max(len(shape), 3) :]
-    dims = dims if of_time else DIMS[2:]
+    dims = {4: DIMS, 3: (DIMS[0], *DIMS[2:]), 2: DIMS[2:]}[len(shape)]
     known = VARIABLES[name]
     # A chunk as long as the shard that it is the only one of would be no shard.
     sharded = of_time and shard_times > 1

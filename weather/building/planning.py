@@ -28,7 +28,8 @@ def make_plan(setup: Experiment, sources: Sequence[str], output: str) -> Plan:
         not fit in memory.
     """
     data = setup.data
-    levels = {name: tuple(of) for name, of in data.stored.levels.items()}
+    # Ascending, as the axis will be.
+    levels = {name: tuple(sorted(of)) for name, of in data.stored.levels.items()}
     opened = reading.open_sources(
         sources, [*levels, *data.statics], setup.prepare.source_options
     )
