@@ -32,6 +32,8 @@ CORE = [
     'xarray>=2025.6',
     'zarr>=3.1,<4',
 ]
+# Neither needs TensorFlow.
+TFDS = ['array-record>=0.8.1', 'tensorflow-datasets>=4.9.10']
 TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
@@ -55,8 +57,9 @@ EXTRAS = {
     'test': TEST,
     'lint': LINT,
     'benchmarks': BENCHMARKS,
-    'dev': TEST + LINT + GRIB,
+    'dev': TEST + LINT + GRIB + TFDS,
     'grib': GRIB,
+    'tfds': TFDS,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
     # Not on the package index: installed from its own repository.

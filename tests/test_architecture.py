@@ -82,6 +82,7 @@ TESTED_WITH = {
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',
     'weather.data.times': 'weather/data/test_axes.py',
+    'weather.data.sources.array_record': 'weather/data/test_tfds_export.py',
     'weather.data.sources.dataset': 'weather/data/test_sources.py',
     'weather.data.sources.grib': 'weather/data/test_grib.py',
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
