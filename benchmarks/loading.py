@@ -43,6 +43,7 @@ _PACKAGES = ('numcodecs', 'numpy', 'tensorstore', 'xarray', 'zarr', 'zarrs')
 _ZARR = 'zarr.core.codec_pipeline.BatchedCodecPipeline'
 _ZARRS = 'zarrs.ZarrsCodecPipeline'
 _THREADS = 2
+_EPOCHS = 3
 
 Job = tuple[str, int]
 
@@ -138,7 +139,8 @@ def prepare_loader(
     """The loader and the bare loops, over the windows of an epoch."""
     atmosphere = _open(store)
     windows = _Apart(atmosphere.times, period=('2001', '2001'))
-    starts = windows.starts(num_steps)
+    # Several times: the first batches' memory is new, as only a training's first are.
+    starts = np.tile(windows.starts(num_steps), _EPOCHS)
     loader = Loader(
         atmosphere,
         windows,
@@ -232,9 +234,11 @@ class Bare:
             else:
                 codec.decode(file.read(), out=into)
         if not plain:
-            scale = np.float32(array.attrs['scale_factor'])
-            np.multiply(into, scale, out=out, casting='unsafe')
-            out += np.float32(array.attrs['add_offset'])
+            # As the conventions want it: in float64 beside a large offset.
+            scale, offset = array.attrs['scale_factor'], array.attrs['add_offset']
+            values = into * np.float64(scale) + offset
+            values[into == array.fill_value] = np.nan
+            out[...] = values
 
 
 def _numcodec(array: Any) -> Any:

@@ -2,7 +2,8 @@
 
 Three things of it differ from the real one (seen with 2026.7.19): it serves one request
 at a time, it ignores ranges from the end (`bytes=-N`, with which the reading of a shard
-of Zarr v3 begins) and it sends no `x-goog-generation`.
+of Zarr v3 begins) and it sends no `x-goog-generation`. And whatever is written, it
+writes the metadata of all objects again, which here are only kept in memory.
 """
 
 from __future__ import annotations
@@ -12,14 +13,13 @@ import functools
 import http.server
 import logging
 import os
+import pathlib
 import re
 import threading
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
-
-# Before gcsfs is imported: it would open gRPC over TLS to the emulator, and hang.
-os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
 
 from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler
@@ -29,6 +29,11 @@ BUCKET = 'test-bucket'
 _OBJECT = re.compile(r'/b/([^/]+)/o/([^?]+).*[?&]alt=media')
 # What the emulator keeps are plain dictionaries.
 _ONE_AT_A_TIME = threading.RLock()
+
+
+class _Storage(Storage):
+    def _write_config_to_file(self) -> None:
+        """Nobody would read it."""
 
 
 class _Handler(RequestHandler):
@@ -77,11 +82,25 @@ def running(bucket: str = BUCKET) -> Iterator[str]:
     """Runs an empty store with one bucket; yields its URL."""
     for name in ('api', 'gcp_storage_emulator'):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    storage = Storage(use_memory_fs=True)
+    storage = _Storage(use_memory_fs=True)
     buckets.create_bucket(bucket, storage)
     handler = functools.partial(_Handler, storage)
     with serving(handler) as url:
         yield url
+
+
+def upload(folder: str | os.PathLike[str], url: str, name: str) -> str:
+    """Copies a folder into the bucket, faster than gcsfs; returns its address."""
+    for path in pathlib.Path(folder).rglob('*'):
+        if path.is_file():
+            key = urllib.parse.quote(
+                f'{name}/{path.relative_to(folder).as_posix()}', safe=''
+            )
+            place = f'{url}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={key}'
+            headers = {'Content-Type': 'application/octet-stream'}
+            sent = urllib.request.Request(place, path.read_bytes(), headers)
+            urllib.request.urlopen(sent).close()
+    return f'gs://{BUCKET}/{name}'
 
 
 class _Server(http.server.ThreadingHTTPServer):

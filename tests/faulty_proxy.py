@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 from tests.emulator import serving
 
+# Without an answer at all, too late for any, cut short; `shorten` does so in silence.
 KINDS = ('503', 'stall', 'truncate', 'reset')
 
 
@@ -26,7 +27,7 @@ class Faults:
         object, the range and how often it was asked for.
       kinds: how they fail, in turn.
       always: by part of an object's name, how every reading of it fails: one of
-        `KINDS`, or an HTTP status.
+        `KINDS`, an HTTP status, or `shorten`, whose Content-Length agrees.
       asked: method and name of every request that came, in order.
       failed: how often each kind of failure was answered.
     """
@@ -59,8 +60,8 @@ class Faults:
         return [
             name
             for method, name in self.asked
-            if method == 'GET' and 'alt=media' in name and '.z' not in name[-40:]
-            if 'zarr.json' not in name
+            if method == 'GET' and 'alt=media' in name
+            if not any(end in name for end in ('zarr.json', '/.z'))
         ]
 
 
@@ -82,7 +83,7 @@ def between(upstream: str, **faults: object) -> Iterator[Faults]:
                 found.over.wait()
             if kind in ('stall', 'reset'):
                 return  # And the connection is closed.
-            if kind is not None and kind != 'truncate':
+            if kind is not None and kind.isdecimal():
                 self.send_error(int(kind))
                 return
             link = http.client.HTTPConnection(there.hostname or '', there.port)
@@ -90,13 +91,17 @@ def between(upstream: str, **faults: object) -> Iterator[Faults]:
             reply = link.getresponse()
             body = reply.read()
             link.close()
+            length = len(body)
+            if kind in ('truncate', 'shorten'):
+                body = body[: length // 2]
             self.send_response(reply.status)
             for header, value in reply.getheaders():
-                if header.lower() not in ('server', 'date'):
+                if header.lower() not in ('server', 'date', 'content-length'):
                     self.send_header(header, value)
+            announced = len(body) if kind == 'shorten' else length
+            self.send_header('Content-Length', str(announced))
             self.end_headers()
-            half = len(body) // 2
-            self.wfile.write(body[:half] if kind == 'truncate' else body)
+            self.wfile.write(body)
 
         do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = answer
 

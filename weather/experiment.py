@@ -76,6 +76,7 @@ class Definition(Group):
     vector: str | None = None
     on_levels: bool | None = None
     aliases: tuple[str, ...] = ()
+    accumulated: bool = False
 
 
 def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:
@@ -281,6 +282,46 @@ class Climatology(Group):
     window_days: WindowDays = 61
 
 
+def _divides_day(hours: int) -> int:
+    if hours and 24 % hours:
+        raise ValueError(f'must divide 24, or be 0, got {hours}')
+    return hours
+
+
+class Prepare(Group):
+    """How `scripts/prepare_data.py` makes a store; no training depends on it.
+
+    Attributes:
+      regridding: `'conservative'` averages over cells, as WeatherBench 2 does;
+        `'spectral'` keeps the harmonics that the grid resolves, winds as one vector
+        field. Nothing is done to a source that is on `config.grid` already.
+      timestep_hours: hours between times, counted from 00 UTC; 0 is the sources' step.
+      below_ground: of values that are missing below the ground: `'refuse'` says so
+        before anything is written, `'fill'` continues each column downward.
+      dtype: `'float32'`; `'bfloat16'` rounds to its 8 bits of precision, stored as
+        float32 that compresses well; `'int16'` packs. Variables that would lose more
+        than 1 % of the standard deviation of one of their levels stay float32.
+      compression: of chunks: `'none'`, `'lz4'` or `'zstd'`.
+      shard_times: times in one file, each readable by itself; 0: a file for each time.
+      climatology: whether the climatology of the training period is written too.
+      num_threads: blocks that are worked on at a time.
+      max_gb: memory for fields, all threads together.
+      source_options: options for fsspec for the sources, such as `{'token': 'anon'}`;
+        those for the store are `data.storage_options`.
+    """
+
+    regridding: Literal['conservative', 'spectral'] = 'conservative'
+    timestep_hours: Annotated[Integer, Field(ge=0), AfterValidator(_divides_day)] = 0
+    below_ground: Literal['refuse', 'fill'] = 'refuse'
+    dtype: Literal['float32', 'bfloat16', 'int16'] = 'float32'
+    compression: Literal['none', 'lz4', 'zstd'] = 'lz4'
+    shard_times: Annotated[Integer, Field(ge=0)] = 0
+    climatology: Literal['yes', 'no'] = 'yes'
+    num_threads: Count = 2
+    max_gb: Annotated[Number, Field(gt=0)] = 2.0
+    source_options: dict[Key, JsonValue] = {}
+
+
 def _to_format_2(entries: dict[str, Any]) -> dict[str, Any]:
     """Format 1 is that of version 0.1, which wrote no number.
 
@@ -303,6 +344,7 @@ class Experiment(Config):
     training: Training
     forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
+    prepare: Annotated[Prepare, MACHINE] = Prepare()
 
     @classmethod
     def from_config(

@@ -36,6 +36,7 @@ class Variable:
       vector: of an eastward component, what scores call the vector of both.
       on_levels: whether it is a field of pressure levels; None where that is not known.
       aliases: what else stores call it, whatever their case; see `weather.data.names`.
+      accumulated: whether a value is a sum over the time since the one before it.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Variable:
     vector: str | None = None
     on_levels: bool | None = None
     aliases: tuple[str, ...] = ()
+    accumulated: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -133,12 +135,15 @@ _TABLE = (
     # Accumulated over one hour, as ERA5 has it.
     Variable(
         'toa_incident_solar_radiation', 'TISR', 'J m-2', 'toa_incoming_shortwave_flux',
-        (-1.0, 5.2e6), role='input', on_levels=False, aliases=('tisr',),
+        # Over a day at most: what is prepared is summed over its step.
+        (-1.0, 1.3e8), role='input', on_levels=False, aliases=('tisr',),
+        accumulated=True,
     ),
     # Over one hour too: in ERA5, and in WeatherBench 1 made of it.
     Variable(
         'total_precipitation', 'TP', 'm', 'lwe_thickness_of_precipitation_amount',
         (-1e-3, 2.0), role='output', on_levels=False, aliases=('tp',),
+        accumulated=True,
     ),
     Variable(
         'total_precipitation_6hr', 'TP6', 'm', 'lwe_thickness_of_precipitation_amount',

@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import fsspec
 import numpy as np
@@ -56,6 +57,8 @@ def write_climatology(
     max_bytes: int = 2**31,
     overwrite: bool = False,
     attributes: Mapping[str, str] | None = None,
+    zarr_format: Literal[2, 3] = 2,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the climatology of every variable that has a time axis, in blocks.
 
@@ -78,6 +81,8 @@ def write_climatology(
       max_bytes: memory for sums.
       overwrite: whether a climatology of this project at `path` may be replaced.
       attributes: further attributes of the result.
+      zarr_format: of the store; 3 for one that becomes a group of a store of that.
+      storage_options: passed on to fsspec for an address.
 
     Raises:
       OutputError: something is at `path` that must stay.
@@ -87,21 +92,31 @@ def write_climatology(
     path = os.fspath(path)
     output = Output(path, CLIMATOLOGY, overwrite, (source,) if source else ())
     if '://' in path:
-        _check_nothing_at(path)
+        _check_nothing_at(path, storage_options or {})
     else:
         output.check()
     plan = _Plan.create(dataset, start, end, window_days)
     skeleton = plan.skeleton(source).assign_attrs(attributes or {})
     if '://' in path:
-        _write(plan, skeleton, path, max_bytes)
+        skeleton.to_zarr(
+            path,
+            mode='w',
+            zarr_format=zarr_format,
+            consolidated=False,
+            storage_options=dict(storage_options or {}) or None,
+        )
+        _write(plan, path, max_bytes, storage_options)
         return
     with output.replacing() as temporary:
-        _write(plan, skeleton, str(temporary), max_bytes)
+        skeleton.to_zarr(
+            temporary, mode='w', zarr_format=zarr_format, consolidated=False
+        )
+        _write(plan, str(temporary), max_bytes)
 
 
-def _check_nothing_at(address: str) -> None:
+def _check_nothing_at(address: str, options: Mapping[str, Any]) -> None:
     """Refuses to write to an address where something is: it could not be put back."""
-    files, place = fsspec.core.url_to_fs(address)
+    files, place = fsspec.core.url_to_fs(address, **options)
     if files.exists(place):
         raise OutputError(
             f'expected nothing at {address}, found something, which stays as it is: '
@@ -355,9 +370,16 @@ def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
     return list(sums.values())
 
 
-def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None:
-    skeleton.to_zarr(path, mode='w', zarr_format=2, consolidated=False)
-    group = zarr.open_group(path, mode='r+')
+def _write(
+    plan: _Plan,
+    path: str,
+    max_bytes: int,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Adds all fields to what is at `path`, and the consolidated metadata at last."""
+    options = dict(storage_options or {}) or None
+    group = zarr.open_group(path, mode='r+', storage_options=options)
+    is_old = group.metadata.zarr_format == 2
     arrays = {}
     for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
@@ -377,15 +399,19 @@ def _write(plan: _Plan, skeleton: xr.Dataset, path: str, max_bytes: int) -> None
                 dtype=np.float32,
                 # NaN: a hole must not read as a number.
                 fill_value=np.nan,
+                dimension_names=None if is_old else dims,
                 attributes={
-                    '_ARRAY_DIMENSIONS': list(dims),
+                    **({'_ARRAY_DIMENSIONS': list(dims)} if is_old else {}),
                     **_attributes(plan.dataset, name, suffix),
                 },
             )
     for name, part, mean, std in _blocks(plan, max_bytes):
         arrays[name][part] = mean
         arrays[name + STD_SUFFIX][part] = std
-    zarr.consolidate_metadata(group.store, path=group.path or None)
+    with warnings.catch_warnings():
+        # That version 3 of the format does not have them yet: all readers know them.
+        warnings.simplefilter('ignore', zarr.errors.ZarrUserWarning)
+        zarr.consolidate_metadata(group.store, path=group.path or None)
 
 
 def _attributes(dataset: xr.Dataset, name: str, suffix: str) -> dict[str, Any]:

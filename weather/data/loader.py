@@ -6,8 +6,7 @@ of several processes reads. Fields stay per variable, since stacking and normali
 cheaper inside jit than on the host.
 
 Memory is bounded in bytes, see `Loader.most_bytes`: the cache, the batches that wait or
-are being read, the one that was handed out last, and what threads hold of stored
-chunks.
+are being read, the two that were handed out last, and what threads hold of chunks.
 """
 
 from __future__ import annotations
@@ -187,13 +186,17 @@ class Loader:
     def most_bytes(self, num_steps: int) -> int:
         """Returns the most that rollouts of `num_steps` make the loader hold at once.
 
-        That is the cache; batches that wait or are being read; the one in use; and for
+        That is the cache; batches that wait or are being read; the one handed out last
+        and the one before it, which whoever asks for the next may still hold; and for
         each thread a slab that it copies and twice a stored chunk, encoded and decoded.
+        JAX on a CPU uses the arrays as they are: those that it holds longer come on
+        top.
         """
         batch = self.batch_bytes(num_steps)
         slabs = [4 * math.prod(self.slabs.shape(n)) for n in self.atmosphere.levels]
         threads = self.num_threads * (max(slabs) + 2 * self.slabs.chunk_bytes)
-        return self.cache_bytes + max(self.prefetch_bytes, batch) + batch + threads
+        waiting = max(self.prefetch_bytes, batch)
+        return self.cache_bytes + waiting + 2 * batch + threads
 
     def start(
         self,

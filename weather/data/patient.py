@@ -7,9 +7,9 @@ three kinds:
 - Not allowed: asked again the answer would be the same; said at once, with how it was
   asked.
 - Passing: the server is busy or broken (HTTP 408, 429, 5xx), the connection was reset,
-  nothing came for a while, or less came than was announced. Asked again after a pause,
-  at first short, then doubled, with jitter so that a hundred machines do not return
-  together; the number of attempts and the time in all are bounded.
+  nothing came for a while, or less came than was announced. Asked again after a pause
+  of random length, so that a hundred machines do not return together, on average twice
+  as long each time; the number of attempts and the time in all are bounded.
 
 gcsfs retries by itself, six times with pauses of up to half a minute; within this store
 it would multiply, so it is told to ask once. Whole bodies are compared with the CRC-32C
@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, Self, TypeVar
@@ -40,7 +41,8 @@ class Patience(NamedTuple):
 
     Attributes:
       attempts: requests for one object, the first included.
-      first_wait_s, longest_wait_s: the pause after the first failure, and the longest.
+      first_wait_s, longest_wait_s: bound of the pause after the first failure, which
+        doubles with each, and the largest bound.
       stall_s: an attempt that takes longer is given up; the next may take twice as
         long, so that a large chunk comes through a slow line in the end.
       total_s: for one object, all attempts and pauses.
@@ -79,6 +81,7 @@ _PASSING = {
 _FORBIDDEN = {
     'PermissionError', 'GoogleAuthError', 'NonRetryableError', 'NoCredentialsError',
 }  # fmt: skip
+_LONGEST_MESSAGE = 300
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 # As which s3fs passes on the answers of a busy server, and systems those of a network.
 _PASSING_NUMBERS = {
@@ -148,8 +151,6 @@ class PatientStore(WrapperStore[Store]):
         self.access = access
         self._answered = False
         self._gave_up: dict[str, tuple[float, GaveUpError]] = {}
-        if isinstance(store, FsspecStore):
-            _ask_once(store.fs)
 
     def _with_store(self, store: Store) -> Self:
         return type(self)(store, self.address, self.access)
@@ -239,10 +240,8 @@ class PatientStore(WrapperStore[Store]):
             raise known
         attempts = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception(self._helps_to_ask_again),
-            wait=tenacity.wait_exponential_jitter(
-                patience.first_wait_s,
-                patience.longest_wait_s,
-                jitter=patience.first_wait_s,
+            wait=tenacity.wait_random_exponential(
+                patience.first_wait_s, patience.longest_wait_s
             ),
             stop=tenacity.stop_after_attempt(patience.attempts)
             | tenacity.stop_before_delay(patience.total_s),
@@ -312,7 +311,9 @@ def _say(error: BaseException | None) -> str:
         return 'no complete answer in time (a stall)'
     status = None if error is None else _status(error)
     said = '' if status is None else f'HTTP {status}, '
-    return f'{said}{type(error).__name__}: {error}'.strip(': ')
+    # A page made for browsers is no message.
+    text = ' '.join(re.sub('<[^>]*>', ' ', str(error)).split())
+    return f'{said}{type(error).__name__}: {text[:_LONGEST_MESSAGE]}'.strip(': ')
 
 
 def _check_length(value: Buffer | None, asked: ByteRequest | None) -> None:
@@ -329,11 +330,11 @@ def _check_length(value: Buffer | None, asked: ByteRequest | None) -> None:
         raise TruncatedError(f'expected {expected} bytes, found {len(value)}')
 
 
-def _ask_once(fs: Any) -> None:
-    """Lets gcsfs ask once and compare what comes; other file systems are left alone."""
+def ask_once(fs: Any) -> Any:
+    """Makes gcsfs ask once and compare what comes; others are returned as they are."""
     once = getattr(getattr(type(fs), '_request', None), '__wrapped__', None)
     if 'gs' not in fs.protocol or once is None:
-        return
+        return fs
 
     async def request(*args: Any, **kwargs: Any) -> Any:
         answer = await once(fs, *args, **kwargs)
@@ -341,6 +342,7 @@ def _ask_once(fs: Any) -> None:
         return answer
 
     fs._request = request
+    return fs
 
 
 def _check_answer(status: int, headers: Any, _: Any, body: bytes) -> None:

@@ -8,8 +8,10 @@ from concurrent import futures
 import eccodes
 import numpy as np
 import pytest
+from cfgrib import messages
 
 from weather.data import store
+from weather.data.sources import grib
 from weather.data.units import GRAVITY
 
 LATITUDES, LONGITUDES = np.arange(90, -91, -45.0), np.arange(0, 360, 45.0)
@@ -276,3 +278,28 @@ def test_levels_in_pascal_and_in_hectopascal_are_one_axis(tmp_path):
     assert found['level'].values.tolist() == [0.4, 1, 500]
     np.testing.assert_allclose(found[0, 0], field(204), **PACKED)
     np.testing.assert_allclose(found[0, 2], field(250), **PACKED)
+
+
+def test_the_index_of_a_large_file_is_made_once(tmp_path, monkeypatch):
+    (tmp_path / 'data').mkdir()
+    monkeypatch.setenv('SPHERECAST_PREPARATION', str(tmp_path / 'cache'))
+    path = write_era5(tmp_path / 'data' / 'era5.grib')
+    store.open_store(path, levels=LEVELS)
+    assert not (tmp_path / 'cache').exists()  # It is small.
+    monkeypatch.setattr(grib, '_LARGE', 1)
+    before = store.open_store(path, levels=LEVELS)
+    (index,) = (tmp_path / 'cache' / 'grib').iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(messages.FileIndex, 'from_fieldset', None)  # Nobody makes one.
+        again = store.open_store(path, levels=LEVELS)
+    np.testing.assert_array_equal(again['temperature'], before['temperature'])
+    # Another file in its place has another index, and a damaged one is not believed.
+    index.write_bytes(b'half an index')
+    np.testing.assert_array_equal(
+        store.open_store(path, levels=LEVELS)['temperature'], before['temperature']
+    )
+    with open(path, 'ab') as file:
+        write(file, field(101), 'sp')
+    assert 'surface_pressure' in store.open_dataset(path, what='truth')
+    assert len(list((tmp_path / 'cache' / 'grib').iterdir())) == 2
+    assert os.listdir(tmp_path / 'data') == ['era5.grib']

@@ -4,15 +4,19 @@ A file may hold any mixture of levels, steps and times: every quantity on every 
 level is a store of its own here, and they are joined above as files are. Times are
 those at which fields are valid, except where a field has several lead times: these are
 kept, but for the hourly sums of ERA5, which are short forecasts in its archive and in
-no other sense. cfgrib's index is made anew each time and left nowhere.
+no other sense. cfgrib's index is not left beside the file; that of a large one is kept
+in the folder of preparations (`weather.data.shelf`), so that it is made once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import glob
+import hashlib
 import logging
 import os
 import pathlib
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -27,6 +31,8 @@ from weather.data.sources.dataset import DatasetStore, DatasetVariable
 _LOGGER = logging.getLogger(__name__)
 
 _SUFFIXES = ('.grib', '.grib1', '.grib2', '.grb', '.grb1', '.grb2')
+# Bytes of a file whose index is kept.
+_LARGE = 2**24
 _PRESSURE = ('isobaricInhPa', 'isobaricInPa')
 # ecCodes keeps state of its own: one reader at a time.
 _LOCK = threading.Lock()
@@ -66,6 +72,8 @@ def open_raw(source: str, options: Options) -> list[GribStore]:
             'check the path'
         )
     _check_installed(source)
+    # Absolute, since the index knows the file by its path.
+    source = os.path.abspath(source)
     with _LOCK:
         datasets = _open_datasets(source)
     names = _Names()
@@ -95,8 +103,7 @@ def _open_datasets(source: str) -> list[xarray.Dataset]:
     # It would print a traceback beside the error that it raises.
     logging.getLogger('cfgrib').setLevel(logging.CRITICAL)
     # Read once for all quantities, and gone when they are open.
-    with tempfile.TemporaryDirectory() as folder:
-        index = os.path.join(folder, '{short_hash}.idx')
+    with _index_of(source) as index:
         settings = {
             'indexpath': index,
             'squeeze': False,
@@ -121,6 +128,34 @@ def _open_datasets(source: str) -> list[xarray.Dataset]:
             f'expected GRIB messages in {source}, found none; copy it again'
         )
     return [dataset for dataset in found if not doubtful & _kinds(dataset)]
+
+
+@contextlib.contextmanager
+def _index_of(source: str) -> Iterator[str]:
+    """Where cfgrib finds or leaves the index of a file, which takes 1 ms per message.
+
+    It is never read half written: what is kept is moved to its place when it is done.
+    """
+    stat = os.stat(source)
+    traits = f'{os.path.abspath(source)} {stat.st_size} {stat.st_mtime_ns}'
+    name = hashlib.sha256(traits.encode()).hexdigest()[:24]
+    caches = os.environ.get('XDG_CACHE_HOME') or '~/.cache'
+    folder = os.environ.get('SPHERECAST_PREPARATION') or f'{caches}/spherecast'
+    kept = pathlib.Path(folder).expanduser() / 'grib' / f'{name}.idx'
+    with tempfile.TemporaryDirectory() as scratch:
+        index = os.path.join(scratch, 'idx')
+        is_kept = kept.is_file()
+        if is_kept:
+            shutil.copyfile(kept, index)
+        yield index
+        if is_kept or stat.st_size < _LARGE or not os.path.exists(index):
+            return
+        # Who cannot write there waits again the next time.
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_suffix(f'.{os.getpid()}.tmp')
+            shutil.copyfile(index, part)
+            os.replace(part, kept)
 
 
 def _kinds(dataset: xarray.Dataset) -> set[tuple[Any, ...]]:

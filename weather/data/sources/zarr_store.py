@@ -27,6 +27,7 @@ from weather.data.patient import (
     ForbiddenError,
     GaveUpError,
     PatientStore,
+    ask_once,
     refuses_connections,
 )
 from weather.data.sources import Options, StoreNotFoundError
@@ -73,6 +74,11 @@ def open_raw(source: str, options: Options) -> ZarrStore:
                 break
     if isinstance(failure, GaveUpError | ForbiddenError):
         raise ValueError(f'cannot open {source}: {failure}') from failure
+    if refuses_connections(failure):
+        raise ValueError(
+            f'cannot open {source}: nobody answers there ({failure}); check the '
+            'network and the address of the server'
+        ) from failure
     kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
     raise kind(
         f'expected a Zarr group (v2 or v3) at {source}, found none: '
@@ -111,14 +117,25 @@ def _open_group(source: str, options: dict[str, Any]) -> zarr.Group:
 
 def _store_at(source: str, options: dict[str, Any]) -> Store:
     fsspec_options, folder, max_bytes = disk_cache.split(options)
-    # An instance of its own: it is told not to retry, which others may rely on.
-    found = zarr.storage.FsspecStore.from_url(
-        source,
-        storage_options={'skip_instance_cache': True, **fsspec_options},
-        read_only=True,
-    )
-    store = PatientStore(found, source, _access(found.fs, fsspec_options))
+    fs = _file_system(source, fsspec_options)
+    fs.invalidate_cache()  # Whoever opens a store asks what is there now.
+    path = fs._strip_protocol(source)
+    found = zarr.storage.FsspecStore(fs, path=path, read_only=True)
+    store = PatientStore(found, source, _access(fs, fsspec_options))
     return disk_cache.CachedStore.of(store, folder, max_bytes) if folder else store
+
+
+# As fsspec keeps them, but apart from those of others: ours are told not to retry.
+_FILE_SYSTEMS: dict[str, Any] = {}
+
+
+def _file_system(source: str, options: dict[str, Any]) -> Any:
+    key = f'{source.partition("://")[0]} {sorted(options.items())}'
+    if key not in _FILE_SYSTEMS:
+        own = {'skip_instance_cache': True, **options}
+        found = zarr.storage.FsspecStore.from_url(source, storage_options=own)
+        _FILE_SYSTEMS[key] = ask_once(found.fs)
+    return _FILE_SYSTEMS[key]
 
 
 def _access(fs: Any, options: Mapping[str, Any]) -> str:
