@@ -94,7 +94,9 @@ def test_memory_stays_within_the_bound_that_is_stated(write):
     tracemalloc.stop()
     # Beside blocks, what summarising works on: see `test_summary`.
     working = num_threads * 6 * 8 * 2**16
-    assert peak < (2 * num_threads + 2) * max_bytes + 50 * 150 * 4 + working
+    one_time = 4 * 4 * 60 * 90
+    buffers = (2 * num_threads + 1) * (max_bytes + one_time)
+    assert peak < buffers + num_threads * one_time + 50 * 150 * 4 + working
 
 
 def test_a_part_of_a_scan_has_its_own_places():
