@@ -39,7 +39,7 @@ def model_step(times: np.ndarray, timestep_hours: float) -> np.timedelta64:
     """
     step = common_timestep(times)
     wanted = np.timedelta64(round(3600 * timestep_hours), 's')
-    if not wanted:
+    if not timestep_hours:
         return step
     if wanted < step or wanted % step:
         possible = ', '.join(f'{n * step / _HOUR:g}' for n in range(1, 5))
