@@ -72,7 +72,8 @@ def open_raw(source: str, options: Options) -> ZarrStore:
             failure = failure or error  # The first has the user's own options.
             if isinstance(error, GaveUpError) or refuses_connections(error):
                 break
-    if isinstance(failure, GaveUpError | ForbiddenError):
+    # The last: a library that opens such addresses is not installed, and it says which.
+    if isinstance(failure, GaveUpError | ForbiddenError | ImportError):
         raise ValueError(f'cannot open {source}: {failure}') from failure
     if refuses_connections(failure):
         raise ValueError(
