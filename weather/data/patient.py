@@ -349,11 +349,11 @@ def _check_length(value: Buffer | None, asked: ByteRequest | None) -> None:
         raise TruncatedError(f'expected {expected} bytes, found {len(value)}')
 
 
-def ask_once(fs: Any) -> Any:
-    """Makes gcsfs ask once and compare what comes; others are returned as they are."""
+def ask_once(fs: Any) -> None:
+    """Makes gcsfs ask once and compare what comes; other file systems stay as is."""
     once = getattr(getattr(type(fs), '_request', None), '__wrapped__', None)
     if 'gs' not in fs.protocol or once is None:
-        return fs
+        return
 
     async def request(*args: Any, **kwargs: Any) -> Any:
         answer = await once(fs, *args, **kwargs)
@@ -361,7 +361,6 @@ def ask_once(fs: Any) -> Any:
         return answer
 
     fs._request = request
-    return fs
 
 
 def _check_answer(status: int, headers: Any, _: Any, body: bytes) -> None:
