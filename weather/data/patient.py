@@ -22,6 +22,7 @@ import asyncio
 import base64
 import collections
 import errno
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
@@ -34,6 +35,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteReque
 from zarr.core.buffer import BufferPrototype
 from zarr.storage import FsspecStore, WrapperStore
 
+_LOGGER = logging.getLogger(__name__)
 _T = TypeVar('_T')
 
 
@@ -84,6 +86,7 @@ _PASSING = {
 _FORBIDDEN = {
     'PermissionError', 'GoogleAuthError', 'NonRetryableError', 'NoCredentialsError',
 }  # fmt: skip
+_ATTEMPTS_IN_SILENCE = 4
 _LONGEST_MESSAGE = 300
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 # As which s3fs passes on the answers of a busy server, and systems those of a network.
@@ -249,6 +252,7 @@ class PatientStore(WrapperStore[Store]):
             ),
             stop=tenacity.stop_after_attempt(patience.attempts)
             | tenacity.stop_before_delay(patience.total_s),
+            before_sleep=lambda state: self._say_that_it_takes_long(key, state),
         )
         try:
             async for attempt in attempts:
@@ -269,6 +273,17 @@ class PatientStore(WrapperStore[Store]):
         # A server that never answered is not one that restarts.
         nobody = refuses_connections(error) and not self._answered
         return is_passing(error) and not nobody
+
+    def _say_that_it_takes_long(self, key: str, state: tenacity.RetryCallState) -> None:
+        # The first failures are nobody's concern.
+        if state.attempt_number >= _ATTEMPTS_IN_SILENCE and state.outcome is not None:
+            _LOGGER.warning(
+                'warning: %s/%s did not come in %d attempts, asked for again: %s',
+                self.address,
+                key,
+                state.attempt_number,
+                _say(state.outcome.exception()),
+            )
 
     def _give_up(self, key: str, last: tenacity.Future, spent: dict[str, Any]) -> None:
         cause = last.exception()
@@ -334,11 +349,11 @@ def _check_length(value: Buffer | None, asked: ByteRequest | None) -> None:
         raise TruncatedError(f'expected {expected} bytes, found {len(value)}')
 
 
-def ask_once(fs: Any) -> Any:
-    """Makes gcsfs ask once and compare what comes; others are returned as they are."""
+def ask_once(fs: Any) -> None:
+    """Makes gcsfs ask once and compare what comes; other file systems stay as is."""
     once = getattr(getattr(type(fs), '_request', None), '__wrapped__', None)
     if 'gs' not in fs.protocol or once is None:
-        return fs
+        return
 
     async def request(*args: Any, **kwargs: Any) -> Any:
         answer = await once(fs, *args, **kwargs)
@@ -346,7 +361,6 @@ def ask_once(fs: Any) -> Any:
         return answer
 
     fs._request = request
-    return fs
 
 
 def _check_answer(status: int, headers: Any, _: Any, body: bytes) -> None:

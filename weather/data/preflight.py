@@ -85,7 +85,7 @@ def _describe(
     report.lines.append(f'{what}: {address}')
     try:
         stores = sources.open_stores(address, options)
-        reached = sorted({s.access for s in stores if isinstance(s, ZarrStore)})
+        reached = {each.access for each in stores if isinstance(each, ZarrStore)}
         for store in stores:
             store.close()
         dataset = open_dataset(address, what=what, storage_options=options)
@@ -94,7 +94,7 @@ def _describe(
         report.problems.append(f'{what}: {error}')
         return None
     seconds = time.monotonic() - start
-    how = ', '.join(reached) or 'on disk'
+    how = ', '.join(sorted(reached)) or 'on disk'
     report.lines.append(f'  reached {how} in {seconds:.1f} s')
     report.lines.extend(f'  {line}' for line in _axes(dataset))
     return dataset
@@ -113,7 +113,7 @@ def _axes(dataset: xarray.Dataset) -> Iterator[str]:
     if times.size > 1:
         hours = common_timestep(times) / np.timedelta64(1, 'h')
         yield f'times: {_date(times[0])} to {_date(times[-1])}, every {hours:g} h'
-    yield f'variables: {", ".join(map(str, sorted(dataset.data_vars)))}'
+    yield f'variables: {", ".join(sorted(map(str, dataset.data_vars)))}'
 
 
 def _check_contents(setup: Experiment, dataset: xarray.Dataset, report: Report) -> None:

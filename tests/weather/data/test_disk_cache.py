@@ -1,6 +1,8 @@
 """What was read at an address is read again from the disk, within a bound, or not."""
 
 import contextlib
+import functools
+import http.server
 import logging
 import os
 import pathlib
@@ -85,6 +87,28 @@ def test_the_second_time_no_chunk_is_asked_for(
             np.testing.assert_array_equal(fields[name].read({}), coded_dataset[name])
     chunks = [name for name in cloud.chunks_read() if any(n in name for n in LEVELS)]
     assert chunks == []
+
+
+def test_so_it_is_over_plain_http(tmp_path, write_store, coded_dataset):
+    write_store(coded_dataset)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    files = functools.partial(Quiet, directory=str(tmp_path))
+    with emulator.serving(files) as url, faulty_proxy.between(url) as seen:
+        for _ in range(2):
+            seen.asked.clear()
+            found = store.open_atmosphere(
+                f'{seen.url}/atmosphere.zarr',
+                levels=LEVELS,
+                storage_options={'disk_cache': tmp_path / 'kept'},
+            ).fields['temperature']
+            np.testing.assert_array_equal(found.read({}), coded_dataset['temperature'])
+    names = {name.rpartition('/')[-1] for _, name in seen.asked}
+    assert '.zmetadata' in names
+    assert not {name for name in names if name[0].isdigit() and name != '0'}
 
 
 @pytest.mark.parametrize('zarr_format', [2, 3])

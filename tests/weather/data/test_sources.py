@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 import zarr
 
-from weather.data import sources, store
+from weather.data import patient, sources, store
 
 LEVELS = {'geopotential': (500, 850), 'temperature': (850, 300)}
 STATICS = ('land_sea_mask',)
@@ -146,8 +146,9 @@ class Web(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def web(tmp_path):
+def web(tmp_path, monkeypatch):
     """The address of a server of `tmp_path` on loopback."""
+    monkeypatch.setattr(patient, 'PATIENCE', patient.Patience(2, 0.01))
     server = http.server.ThreadingHTTPServer(
         ('127.0.0.1', 0), lambda *args: Web(*args, directory=str(tmp_path))
     )
@@ -255,7 +256,9 @@ def test_refused_connections_end_without_another_try(monkeypatch):
         raise OSError('Cannot connect to host 127.0.0.1:9')
 
     monkeypatch.setattr(zarr_store, '_open_group', refuse)
-    with pytest.raises(ValueError, match='gs://a/b.zarr, found none.*Cannot connect'):
+    with pytest.raises(
+        ValueError, match='gs://a/b.zarr: nobody answers.*Cannot connect'
+    ):
         store.open_store('gs://a/b.zarr')
     assert len(tries) == 1
 

@@ -72,7 +72,8 @@ def open_raw(source: str, options: Options) -> ZarrStore:
             failure = failure or error  # The first has the user's own options.
             if isinstance(error, GaveUpError) or refuses_connections(error):
                 break
-    if isinstance(failure, GaveUpError | ForbiddenError):
+    # The last where a library for such addresses is not installed; it says which.
+    if isinstance(failure, GaveUpError | ForbiddenError | ImportError):
         raise ValueError(f'cannot open {source}: {failure}') from failure
     if refuses_connections(failure):
         raise ValueError(
@@ -117,25 +118,26 @@ def _open_group(source: str, options: dict[str, Any]) -> zarr.Group:
 
 def _store_at(source: str, options: dict[str, Any]) -> Store:
     fsspec_options, folder, max_bytes = disk_cache.split(options)
-    fs = _file_system(source, fsspec_options)
-    fs.invalidate_cache()  # Whoever opens a store asks what is there now.
-    path = fs._strip_protocol(source)
-    found = zarr.storage.FsspecStore(fs, path=path, read_only=True)
-    store = PatientStore(found, source, _access(fs, fsspec_options))
+    found = _fsspec_store(source, fsspec_options)
+    found.fs.invalidate_cache()  # Whoever opens a store asks what is there now.
+    store = PatientStore(found, source, _access(found.fs, fsspec_options))
     return disk_cache.CachedStore.of(store, folder, max_bytes) if folder else store
 
 
-# As fsspec keeps them, but apart from those of others: ours are told not to retry.
-_FILE_SYSTEMS: dict[str, Any] = {}
+# As fsspec keeps file systems, but apart from those of others: ours do not retry.
+_FSSPEC_STORES: dict[str, zarr.storage.FsspecStore] = {}
 
 
-def _file_system(source: str, options: dict[str, Any]) -> Any:
-    key = f'{source.partition("://")[0]} {sorted(options.items())}'
-    if key not in _FILE_SYSTEMS:
+def _fsspec_store(source: str, options: dict[str, Any]) -> zarr.storage.FsspecStore:
+    key = f'{source} {sorted(options.items())}'
+    if key not in _FSSPEC_STORES:
         own = {'skip_instance_cache': True, **options}
-        found = zarr.storage.FsspecStore.from_url(source, storage_options=own)
-        _FILE_SYSTEMS[key] = ask_once(found.fs)
-    return _FILE_SYSTEMS[key]
+        found = zarr.storage.FsspecStore.from_url(
+            source, storage_options=own, read_only=True
+        )
+        ask_once(found.fs)
+        _FSSPEC_STORES[key] = found
+    return _FSSPEC_STORES[key]
 
 
 def _access(fs: Any, options: Mapping[str, Any]) -> str:
