@@ -252,8 +252,21 @@ def _read_text(path: str, options: Mapping[str, Any] | None) -> str | None:
             return None
         except Exception as error:  # Whatever a file system raises.
             failure = failure or error
-    _LOGGER.info('cannot look for a list of faults at %s: %s', path, failure)
-    return None
+    if _is_for_nobody(failure):
+        _LOGGER.info('cannot look for a list of faults at %s: %s', path, failure)
+        return None
+    # Not taken for absent: the times that it names would be trained on.
+    raise ValueError(
+        f'cannot look for a list of faults at {path}: {failure}; try again when the '
+        'connection is back'
+    ) from failure
+
+
+def _is_for_nobody(error: Exception | None) -> bool:
+    """Whether one may not look, as into a bucket that shows its objects alone."""
+    forbidden = getattr(error, 'code', None) in (401, 403, '401', '403')
+    # An address of a kind that fsspec does not know can have no list either.
+    return forbidden or isinstance(error, PermissionError | ValueError | ImportError)
 
 
 def _write_text(text: str, path: str, options: Mapping[str, Any] | None) -> None:

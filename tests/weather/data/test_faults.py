@@ -63,6 +63,28 @@ def test_at_an_address_it_is_an_object_beside_it():
     assert fsspec.filesystem('memory').exists('/test_faults/era5.zarr.faults.json')
 
 
+class Forbidden(OSError):
+    code = 403
+
+
+@pytest.mark.parametrize('error', [Forbidden('no'), PermissionError('no')])
+def test_where_one_may_not_look_there_is_none(monkeypatch, error):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(faults.fsspec, 'open', fail)
+    assert read_faults('memory://test_faults/forbidden.zarr') is None
+
+
+def test_where_the_connection_breaks_nobody_takes_the_list_for_absent(monkeypatch):
+    def fail(*arguments, **options):
+        raise TimeoutError('stalled')
+
+    monkeypatch.setattr(faults.fsspec, 'open', fail)
+    with pytest.raises(ValueError, match='cannot look for .*: stalled; try again'):
+        read_faults('memory://test_faults/far.zarr')
+
+
 @pytest.mark.parametrize('store', ['nowhere://bucket/era5.zarr', 'data/*.nc'])
 def test_where_it_cannot_be_put_beside_the_store_it_is_on_the_shelf(shelf, store):
     path = write_faults(listed(store))
