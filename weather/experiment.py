@@ -283,8 +283,9 @@ class Prepare(Group):
       below_ground: of values that are missing below the ground: `'refuse'` says so
         before anything is written, `'fill'` continues each column downward.
       dtype: `'float32'`; `'bfloat16'` rounds to its 8 bits of precision, stored as
-        float32 that compresses well; `'int16'` packs. Variables that would lose more
-        than 1 % of the standard deviation of one of their levels stay float32.
+        float32 that compresses well; `'int16'` packs. A variable that would lose more
+        than 1 % of the standard deviation of a level is stored in a better way: see
+        `weather.building.packing`.
       compression: of chunks: `'none'`, `'lz4'` or `'zstd'`.
       shard_times: times in one file, each readable by itself; 0: a file for each time.
       climatology: whether the climatology of the training period is written too.
