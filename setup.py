@@ -25,6 +25,7 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'scipy>=1.15',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -34,7 +35,6 @@ TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
     'pytest>=8',
-    'scipy>=1.15',
 ]
 # Peers that the benchmarks compare with; the last three are what a checkout of
 # google-research/spherical-cnn imports.

@@ -17,7 +17,7 @@ FLOORS = (
     ('sphere_ops.fields', 'sphere_ops.reflection'),
     ('sphere_ops.fourier', 'sphere_ops.legendre'),
     ('sphere_ops.transform',),
-    ('sphere_ops.operators',),
+    ('sphere_ops.operators', 'sphere_ops.regridding'),
     ('sphere_ops',),
     (
         'learning.files',
