@@ -78,6 +78,7 @@ TESTED_WITH = {
     'weather.data.parts': 'weather/data/test_sources.py',
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
     'weather.data.record_writer': 'weather/data/test_record.py',
+    'weather.data.repetitions': 'weather/data/test_joining.py',
     'weather.data.shelf': 'weather/data/test_preparation.py',
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',

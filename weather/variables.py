@@ -72,7 +72,7 @@ _TABLE = (
     # 50 hPa. Heights in metres are told by the mean of a level: `checks.check_mean`.
     Variable(
         'geopotential', 'Z', 'm2 s-2', 'geopotential', (-2e4, 3e5), on_levels=True,
-        aliases=('z', 'gh', 'zg', 'hgt', 'h', 'z3', 'hgtprs', 'phi',
+        aliases=('z', 'gh', 'zg', 'hgt', 'h', 'z3', 'hgtprs', 'phi', 'fi',
                  'geopotential_height'),
     ),
     Variable(
@@ -101,12 +101,12 @@ _TABLE = (
     ),
     Variable(
         '2m_temperature', 'T2M', 'K', 'air_temperature', (170.0, 345.0),
-        on_levels=False, aliases=('t2m', '2t', 'tas', 't_2m', 'tmp2m'),
+        on_levels=False, aliases=('t2m', '2t', 'tas', 't_2m', 'tmp2m', 'var_2t'),
     ),
     Variable(
         'mean_sea_level_pressure', 'MSLP', 'Pa', 'air_pressure_at_mean_sea_level',
         (8.5e4, 1.1e5), on_levels=False,
-        aliases=('msl', 'psl', 'slp', 'prmsl', 'mslp', 'prmslmsl',
+        aliases=('msl', 'psl', 'slp', 'prmsl', 'mslp', 'prmslmsl', 'pmsl',
                  'air_pressure_at_mean_sea_level'),
     ),
     Variable(
@@ -116,15 +116,17 @@ _TABLE = (
     Variable(
         '10m_u_component_of_wind', 'U10', 'm s-1', 'eastward_wind', (-110.0, 110.0),
         northward='10m_v_component_of_wind', vector='10m_wind_vector',
-        on_levels=False, aliases=('u10', '10u', 'uas', 'u10m', 'u_10m', 'ugrd10m'),
+        on_levels=False,
+        aliases=('u10', '10u', 'uas', 'u10m', 'u_10m', 'ugrd10m', 'var_10u'),
     ),
     Variable(
         '10m_v_component_of_wind', 'V10', 'm s-1', 'northward_wind', (-110.0, 110.0),
-        on_levels=False, aliases=('v10', '10v', 'vas', 'v10m', 'v_10m', 'vgrd10m'),
+        on_levels=False,
+        aliases=('v10', '10v', 'vas', 'v10m', 'v_10m', 'vgrd10m', 'var_10v'),
     ),
     Variable(
         'sea_surface_temperature', 'SST', 'K', 'sea_surface_temperature',
-        (250.0, 320.0), role='input', on_levels=False, aliases=('sst', 'tos'),
+        (250.0, 320.0), role='input', on_levels=False, aliases=('sst', 'tos', 'sstk'),
     ),
     Variable(
         'sea_ice_cover', 'SIC', '1', 'sea_ice_area_fraction', (-1e-3, 1.001),
@@ -155,7 +157,8 @@ _TABLE = (
     ),
     Variable(
         'land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001),
-        role='static', on_levels=False, aliases=('lsm', 'sftlf', 'land', 'landmask'),
+        role='static', on_levels=False,
+        aliases=('lsm', 'sftlf', 'land', 'landmask', 'frland'),
     ),
 )  # fmt: skip
 VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}

@@ -142,12 +142,23 @@ def read_coordinate(dim: str, name: str, size: int, store: RawStore) -> np.ndarr
     if dim == 'member' and store.variable(name) is None:
         return np.arange(size)
     variable = expected_coordinate(dim, name, store)
+    if dim == 'time' and not _is_time(variable):
+        # GraphCast's data sets: time since the first, and `datetime` beside it.
+        beside = store.variable('datetime')
+        if beside is not None and name in beside.dims and _is_time(beside):
+            if np.prod(beside.shape) == size:
+                return decode_coordinate(dim, 'datetime', beside, store.address)
     if len(variable.shape) != 1:
         raise ValueError(
             f'expected the coordinate {name} with one axis in {store.address}, found '
             f'dims {variable.dims}; regrid to rows of latitude and columns of longitude'
         )
     return decode_coordinate(dim, name, variable, store.address)
+
+
+def _is_time(variable: RawVariable) -> bool:
+    is_decoded = variable.dtype.kind in 'MO'
+    return is_decoded or ' since ' in str(variable.attributes.get('units', ''))
 
 
 def expected_coordinate(dim: str, name: str, store: RawStore) -> RawVariable:
@@ -174,6 +185,7 @@ def decode_coordinate(
             f'cannot read the coordinate {name} of {source}: {error}; the chunk is '
             'truncated or damaged: copy it again from its source'
         ) from error
+    stored = stored.ravel() if stored.ndim > 1 else stored
     attributes = variable.attributes
     if dim == 'time':
         return decode_times(stored, attributes, source)

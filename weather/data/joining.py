@@ -19,20 +19,21 @@ from learning.spelling import did_you_mean
 from sphere_ops.grid import COORDINATE_TOLERANCE_DEGREES
 from weather.data import sources
 from weather.data.axes import eastward
-from weather.data.composed import Joined, OneTime, Tile, sizes_of
+from weather.data.composed import Joined, OneTime, Squeezed, Tile, sizes_of
 from weather.data.decoding import AnyVariable
 from weather.data.names import known_with_aliases, read_names
 from weather.data.parts import Part, Reading, read_parts
+from weather.data.repetitions import GROWING, without_repetitions
 from weather.data.sources import RawStore
+from weather.data.sources.dataset import IN_MEMORY
 from weather.data.stored_field import DIMS
 from weather.data.times import check_increasing
 from weather.outputs import TIES
 from weather.variables import VARIABLES
 
 _LOGGER = logging.getLogger(__name__)
-# Of the times that two stores share, how many are compared.
-_COMPARED = 24
-_GROWING = ('time', 'level')
+# What an axis of one entry is kept of.
+_OF_AN_ATMOSPHERE = set(DIMS) - {'member', 'prediction_timedelta'}
 
 Wanted = Mapping[str, tuple[str, str]]
 
@@ -60,7 +61,8 @@ def open_parts(
       ValueError: nothing there, unreadable, a wanted variable is absent, nothing that
         is a field, or stores that do not belong together.
     """
-    stores = sources.open_stores(source, options)
+    opened = sources.open_stores(source, options)
+    stores = [sources.Remembering(store) for store in opened]
     keep = names if wanted is None else tuple(wanted)
     how = Reading(keep, wanted is not None, forecasts, len(stores) > 1)
     parts = [part for store in stores for part in read_parts(store, how)]
@@ -117,9 +119,9 @@ def join(address: str, parts: Sequence[Part], *, forecasts: bool) -> Part:
     """
     for part in parts[1:]:
         _check_ties(part, parts[0])
-        if forecasts:
-            _check_variables(part, parts[0])
-    if not forecasts:
+    if forecasts:
+        _check_alike(parts)
+    else:
         parts = [_as_atmosphere(part) for part in parts]
         for part in parts:
             if 'time' in part.coordinates:
@@ -158,14 +160,42 @@ def _check_ties(part: Part, first: Part) -> None:
             )
 
 
-def _check_variables(part: Part, first: Part) -> None:
-    """Forecasts of one start each hold the same, or one of them is another's."""
-    found, expected = ({*of.variables, *of.refused} for of in (part, first))
-    if found != expected:
-        raise ValueError(
-            f'{part.address}: expected the variables of {first.address}, '
-            f'{sorted(expected)}, got {sorted(found)}'
-        )
+def _check_alike(parts: Sequence[Part]) -> None:
+    """Forecasts of one start each hold the same, or one of them is another model's."""
+    files: dict[object, list[Part]] = {}
+    for part in parts:
+        # A file of GRIB is several stores at one address.
+        in_memory = part.address == IN_MEMORY
+        key = id(part.stores[0]) if in_memory else part.address
+        files.setdefault(key, []).append(part)
+    first, *others = files.values()
+    for other in others:
+        found, expected = _variables(other), _variables(first)
+        if found != expected:
+            raise ValueError(
+                f'{other[0].address}: expected the variables of {first[0].address}, '
+                f'{sorted(expected)}, got {sorted(found)}'
+            )
+        if _levels(other) != _levels(first):
+            raise ValueError(
+                f'{other[0].address}: level differs from that of {first[0].address}; '
+                'keep the forecasts of each experiment in their own directory'
+            )
+
+
+def _variables(parts: Sequence[Part]) -> set[str]:
+    return {name for part in parts for name in (*part.variables, *part.refused)}
+
+
+def _levels(parts: Sequence[Part]) -> set[float]:
+    levels = (part.coordinates.get('level', np.empty(0)) for part in parts)
+    return {level for of_part in levels for level in of_part.tolist()}
+
+
+def has_leads(part: Part) -> bool:
+    """Whether times are those of starts, and not those at which fields are valid."""
+    leads = part.coordinates.get('prediction_timedelta', np.zeros(1))
+    return leads.size > 1 or leads[0].astype(np.int64) != 0
 
 
 def _as_atmosphere(part: Part) -> Part:
@@ -177,15 +207,19 @@ def _as_atmosphere(part: Part) -> Part:
     variables: dict[str, AnyVariable] = {}
     for name, variable in part.variables.items():
         known = VARIABLES.get(name)
-        if sizes_of(variable).get('prediction_timedelta', 1) > 1:
+        if 'prediction_timedelta' in variable.dims and has_leads(part):
             refused[name] = (
                 f'{name} has an axis of lead times in {part.address}, and other '
                 'variables have none: open forecasts by themselves'
             )
-        elif known and known.role == 'static' and 'time' in variable.dims:
-            variables[name] = OneTime(variable)
-        else:
-            variables[name] = variable
+            continue
+        # Of one member, or beside the fields in one file and not in another.
+        sizes = sizes_of(variable)
+        axes = [d for d, n in sizes.items() if n == 1 and d not in _OF_AN_ATMOSPHERE]
+        variable = Squeezed(variable, axes) if axes else variable
+        if known and known.role == 'static' and 'time' in variable.dims:
+            variable = OneTime(variable)
+        variables[name] = variable
     used = {dim for variable in variables.values() for dim in variable.dims}
     coordinates = {dim: of for dim, of in part.coordinates.items() if dim in used}
     return dataclasses.replace(
@@ -201,7 +235,7 @@ def _union(parts: Sequence[Part]) -> dict[str, np.ndarray]:
             found.setdefault(dim, []).append(values)
     return {
         dim: np.unique(np.concatenate(several))
-        if dim in _GROWING and any(not np.array_equal(a, several[0]) for a in several)
+        if dim in GROWING and any(not np.array_equal(a, several[0]) for a in several)
         else several[0]
         for dim, several in found.items()
     }
@@ -232,7 +266,7 @@ def _joined(
              for d, n in sizes_of(first).items()}  # fmt: skip
     if len(tiles) == 1 and _is_whole(tiles[0], sizes):
         return first
-    tiles = _without_repetitions(name, tiles, sizes, coordinates)
+    tiles = without_repetitions(name, tiles, sizes, coordinates)
     joined = Joined(tiles, sizes)
     _tell_of_gaps(name, tiles, coordinates, address)
     return joined
@@ -251,7 +285,7 @@ def _places(
     mine, whole = part.coordinates[dim], coordinates[dim]
     if mine is whole or np.array_equal(mine, whole):
         return np.arange(size)
-    if dim in _GROWING:
+    if dim in GROWING:
         order = np.argsort(whole, kind='stable')
         return order[np.searchsorted(whole, mine, sorter=order)]
     ours, theirs = mine, whole
@@ -278,73 +312,6 @@ def _is_whole(tile: Tile, sizes: Mapping[str, int]) -> bool:
         np.array_equal(places, np.arange(sizes[dim]))
         for dim, places in tile.places.items()
     )
-
-
-def _without_repetitions(
-    name: str,
-    tiles: Sequence[Tile],
-    sizes: Mapping[str, int],
-    coordinates: Mapping[str, np.ndarray],
-) -> list[Tile]:
-    """Tiles of which each holds something that no earlier one does, in order of time.
-
-    Raises:
-      ValueError: two hold the same time and level, and other values.
-    """
-    growing = [dim for dim in _GROWING if dim in sizes]
-    if 'time' in growing:
-        tiles = sorted(tiles, key=lambda tile: tile.places['time'].min())
-    owner = np.full([sizes[dim] for dim in growing], -1, np.int32)
-    kept: list[Tile] = []
-    for tile in tiles:
-        own = np.ix_(*(tile.places[dim] for dim in growing)) if growing else ()
-        before = owner[own]
-        for other in np.unique(before[before >= 0]):
-            _check_same(name, kept[other], tile, sizes, coordinates)
-        if (before < 0).any():
-            owner[own] = np.where(before < 0, len(kept), before)
-            kept.append(tile)
-    return kept
-
-
-def _check_same(
-    name: str,
-    one: Tile,
-    other: Tile,
-    sizes: Mapping[str, int],
-    coordinates: Mapping[str, np.ndarray],
-) -> None:
-    """Compares two tiles at up to 24 of the times that they share, with both ends."""
-    whole = {dim: slice(0, size) for dim, size in sizes.items()}
-    boxes = [whole]
-    if 'time' in sizes:
-        shared = np.intersect1d(one.places['time'], other.places['time'])
-        chosen = np.linspace(0, shared.size - 1, min(shared.size, _COMPARED))
-        times = shared[chosen.round().astype(int)]
-        boxes = [{**whole, 'time': slice(int(t), int(t) + 1)} for t in times]
-    views = [Joined([tile], sizes) for tile in (one, other)]
-    for box in boxes:
-        values = []
-        for view in views:
-            read = view.read(tuple(box[dim] for dim in view.dims))
-            read = read.transpose([view.dims.index(dim) for dim in sizes])
-            if 'level' in sizes:
-                levels = np.intersect1d(one.places['level'], other.places['level'])
-                read = read.take(levels, list(sizes).index('level'))
-            values.append(read)
-        if not np.array_equal(values[0], values[1], equal_nan=True):
-            when = ''
-            if 'time' in sizes:
-                time = coordinates['time'][box['time'].start]
-                when = f' at {time.astype("datetime64[s]")}'
-            raise ValueError(
-                f'expected the same {name}{when} in {one.address} and {other.address}, '
-                'found other values; keep one of the two'
-            )
-    _LOGGER.info(
-        '%s of %s is in %s too (compared at %d times): the first is read',
-        name, other.address, one.address, len(boxes),
-    )  # fmt: skip
 
 
 def _tell_of_gaps(

@@ -91,7 +91,7 @@ def read_parts(store: RawStore, how: Reading) -> list[Part]:
     if how.keep is None:
         meanings = _fields(store, meanings, refused)
         if not _any_horizontal(store, meanings):
-            _tell_of_nothing(store, how)
+            _tell_of_nothing(store, how, refused)
             return []
     families = {name: of for name, of in meanings.items() if of.levels}
     others = {name: of for name, of in meanings.items() if not of.levels}
@@ -249,8 +249,12 @@ def _any_horizontal(store: RawStore, meanings: Mapping[str, Meaning]) -> bool:
     )
 
 
-def _tell_of_nothing(store: RawStore, how: Reading) -> None:
+def _tell_of_nothing(store: RawStore, how: Reading, refused: Mapping[str, str]) -> None:
     """Says what a store without fields holds: an error, unless there are others."""
+    if how.several and refused:
+        for name, reason in refused.items():
+            _LOGGER.warning('%s of %s is left out: %s', name, store.address, reason)
+        return
     raws = {name: store.variable(name) for name in store.names()}
     held = (f'{name} {raw.dims}' for name, raw in raws.items() if raw is not None)
     message = (

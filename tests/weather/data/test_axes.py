@@ -116,6 +116,8 @@ def test_fractional_levels_are_opened_by_their_value():
     )
     with pytest.raises(ValueError, match=r'lacks \(12,\); it has \(12.5, 700.0\)'):
         store.open_store(dataset, levels={'u_component_of_wind': (12,)})
+    with pytest.raises(ValueError, match=r'it has \(12.5, 700.0\) \(.* in hPa here\)'):
+        store.open_store(dataset, levels={'u_component_of_wind': (70000,)})
 
 
 BAD_LEVELS = {
@@ -123,7 +125,10 @@ BAD_LEVELS = {
         lambda d: d.drop_vars('level'),
         "coordinate 'level' .*found none",
     ),
-    'repeated': (with_level([500, 500]), 'each level once, .* twice, 500'),
+    'repeated': (
+        with_level([500, 500]),
+        r"each level once, .* twice, 500, .*ds.drop_duplicates\('level'\)",
+    ),
     'heights': (with_level([10, 50], units='m'), "levels in hPa, found level in 'm'"),
     'not positive': (with_level([0, 500]), 'between 0 and 1100 hPa'),
     'hPa that are Pa': (with_level([5e4, 8e4], units='hPa'), 'between 0 and 1100 hPa'),
@@ -158,6 +163,55 @@ def test_a_limited_area_is_read_for_scores_and_refused_for_a_model():
     )
     with pytest.raises(ValueError, match='limited area, latitude 30 to 60'):
         store.open_store(area)
+
+
+# Rows and columns on disk; what `open_store` says.
+OTHER_GRIDS = {
+    'cells of one degree': (
+        np.arange(89.5, -90, -1.0), np.arange(0.5, 360, 1.0), 'got 0.5 to 359.5',
+    ),
+    'Gauss, half a cell to the east': (
+        LatLonGrid('gauss', num_lat=12, num_lon=24).latitudes,
+        np.arange(7.5, 360, 15.0), 'got 7.5 to 352.5',
+    ),
+    'half a cell, from the date line': (
+        np.arange(-85, 90, 10.0), np.arange(-175, 180, 10.0), 'got 5 to 355',
+    ),
+    'without the south pole': (
+        np.arange(90, -89, -10.0), np.arange(0, 360, 10.0),
+        'only the row at the south pole is missing',
+    ),
+    'without the north pole, south first': (
+        np.arange(-90, 85, 10.0), np.arange(0, 360, 10.0),
+        'only the row at the north pole is missing',
+    ),
+    'rows between those of other variables': (
+        np.arange(85, -90, -10.0) + 2.5, np.arange(0, 360, 10.0), 'largest difference',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('case', OTHER_GRIDS)
+def test_other_global_grids_are_read_where_they_lie_and_refused_for_a_model(case):
+    latitude, longitude, message = OTHER_GRIDS[case]
+    stored = solid_body_rotation(latitude, longitude.astype(np.float32))
+    opened = store.open_dataset(stored, what='atmosphere')
+    np.testing.assert_array_equal(opened['latitude'], np.sort(latitude)[::-1])
+    # Not moved to a grid that it is not.
+    np.testing.assert_allclose(opened['longitude'], np.sort(longitude % 360), 0, 1e-5)
+    expected = solid_body_rotation(opened['latitude'], opened['longitude'])
+    for name in expected:
+        np.testing.assert_allclose(opened[name], expected[name], **ROUND_OFF)
+    with pytest.raises(ValueError, match=f'{message}.*scripts/prepare_data.py'):
+        store.open_store(stored)
+    with pytest.raises(ValueError, match='expected LatLonGrid.*scripts/prepare_data'):
+        store.open_store(stored, grid=GRID)
+
+
+def test_another_grid_than_the_config_s_is_to_be_prepared():
+    stored = solid_body_rotation(GRID.latitudes, GRID.longitudes[::2])
+    with pytest.raises(ValueError, match='set config.grid to .*or prepare it with'):
+        store.open_store(stored, grid=GRID)
 
 
 @pytest.mark.parametrize('name', ['latitude', 'longitude'])

@@ -1,5 +1,6 @@
 """GRIB opens as an atmosphere, whatever is mixed in a file."""
 
+import itertools
 import os
 import sys
 from concurrent import futures
@@ -7,8 +8,10 @@ from concurrent import futures
 import eccodes
 import numpy as np
 import pytest
+from cfgrib import messages
 
 from weather.data import store
+from weather.data.sources import grib
 from weather.data.units import GRAVITY
 
 LATITUDES, LONGITUDES = np.arange(90, -91, -45.0), np.arange(0, 360, 45.0)
@@ -211,3 +214,92 @@ def test_without_the_packages_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'cfgrib', None)
     with pytest.raises(ValueError, match=r"cfgrib and eccodes .*'spherecast\[grib\]'"):
         store.open_store(path)
+
+
+def write_rain(path, **keys):
+    """Rain of two days from 8 UTC, hour by hour: forecasts from 06 and 18 UTC.
+
+    So is ERA5's archive. Temperature every six hours beside it.
+    """
+    starts = [(day, start) for day in (1, 2) for start in (6, 18)]
+    with open(path, 'wb') as file:
+        for (day, start), step in itertools.product(starts, range(1, 13)):
+            hour = 24 * (day - 1) + start + step
+            if 8 <= hour < 48:
+                when = dict(dataDate=20200100 + day, dataTime=100 * start, step=step)
+                rain = (1 + field(hour)) / 1000
+                write(file, rain, 'tp', edition=1, **when, **keys)
+        for hour in range(0, 48, 6):
+            when = dict(dataDate=20200101 + hour // 24, dataTime=100 * (hour % 24))
+            write(file, field(280), '2t', edition=1, **when)
+    return path
+
+
+def test_hours_of_rain_in_era5_stand_at_their_hour(tmp_path):
+    found = store.open_dataset(
+        write_rain(tmp_path / 'rain.grib', **{'class': 'ea'}), what='atmosphere'
+    )
+    rain = found['total_precipitation']
+    start = np.datetime64('2020-01-01', 'ns')
+    hours = (found['time'].values - start) / np.timedelta64(1, 'h')
+    assert hours.tolist() == [0, 6, *range(8, 48)]
+    assert np.isnan(rain[:2]).all()
+    for place in (2, 10, 11, 12, 41):  # 8 h, and on both sides of 18 h: the next start.
+        expected = (1 + field(hours[place])) / 1000
+        np.testing.assert_allclose(rain[place], expected, rtol=0, atol=2e-3 / 2**16)
+    np.testing.assert_array_equal(rain[[12, 3, 40]], rain.values[[12, 3, 40]])
+
+
+def test_rain_since_the_start_of_a_forecast_is_not_taken_for_hours(tmp_path):
+    path = write_rain(tmp_path / 'rain.grib', **{'class': 'od'})
+    found = store.open_dataset(path, what='atmosphere')
+    assert found.sizes['time'] == 8 and 'total_precipitation' not in found
+    assert 'axis of lead times' in store.refused(found)['total_precipitation']
+
+
+def test_two_messages_of_one_field_have_to_agree(tmp_path, caplog):
+    with open(tmp_path / 'a.grib', 'wb') as file:
+        for value in (280, 280):
+            write(file, field(value), '2t')
+        for value in (1e5, 1e5 + 1):
+            write(file, field(value), 'msl')
+    found = store.open_dataset(tmp_path / 'a.grib', what='truth')
+    assert list(found) == ['2m_temperature']
+    assert 'msl is left out of' in caplog.text
+
+
+def test_levels_in_pascal_and_in_hectopascal_are_one_axis(tmp_path):
+    with open(tmp_path / 'a.grib2', 'wb') as file:
+        for kind, level in (
+            ('isobaricInPa', 40), ('isobaricInhPa', 500), ('isobaricInhPa', 1)
+        ):  # fmt: skip
+            write(file, field(200 + level / 10), 't', typeOfLevel=kind, level=level)
+    found = store.open_dataset(tmp_path / 'a.grib2', what='truth')['temperature']
+    assert found['level'].values.tolist() == [0.4, 1, 500]
+    np.testing.assert_allclose(found[0, 0], field(204), **PACKED)
+    np.testing.assert_allclose(found[0, 2], field(250), **PACKED)
+
+
+def test_the_index_of_a_large_file_is_made_once(tmp_path, monkeypatch):
+    (tmp_path / 'data').mkdir()
+    monkeypatch.setenv('SPHERECAST_PREPARATION', str(tmp_path / 'cache'))
+    path = write_era5(tmp_path / 'data' / 'era5.grib')
+    store.open_store(path, levels=LEVELS)
+    assert not (tmp_path / 'cache').exists()  # It is small.
+    monkeypatch.setattr(grib, '_LARGE', 1)
+    before = store.open_store(path, levels=LEVELS)
+    (index,) = (tmp_path / 'cache' / 'grib').iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(messages.FileIndex, 'from_fieldset', None)  # Nobody makes one.
+        again = store.open_store(path, levels=LEVELS)
+    np.testing.assert_array_equal(again['temperature'], before['temperature'])
+    # Another file in its place has another index, and a damaged one is not believed.
+    index.write_bytes(b'half an index')
+    np.testing.assert_array_equal(
+        store.open_store(path, levels=LEVELS)['temperature'], before['temperature']
+    )
+    with open(path, 'ab') as file:
+        write(file, field(101), 'sp')
+    assert 'surface_pressure' in store.open_dataset(path, what='truth')
+    assert len(list((tmp_path / 'cache' / 'grib').iterdir())) == 2
+    assert os.listdir(tmp_path / 'data') == ['era5.grib']

@@ -265,3 +265,28 @@ def test_nothing_known_is_an_error_that_lists_what_there_is(coded_dataset, write
     with pytest.raises(ValueError, match=r"project knows.*found theta \('time', 'lev"):
         store.open_store(path)
     assert pathlib.Path(path).exists()
+
+
+def test_an_archive_beside_what_it_held_is_left_alone(coded_dataset, tmp_path):
+    folder = as_months(coded_dataset, tmp_path, None)
+    shutil.make_archive(str(tmp_path / 'archive'), 'zip', folder)
+    (tmp_path / 'archive.zip').rename(folder / 'months.zip')
+    opened = store.open_store(folder, levels=LEVELS, statics=STATICS)
+    assert_same(opened, coded_dataset)
+
+
+def test_each_array_is_asked_for_once(coded_dataset, write_store, monkeypatch):
+    """Behind an address each costs a request."""
+    from weather.data.sources.zarr_store import ZarrStore
+
+    asked = []
+    variable = ZarrStore.variable
+
+    def count(self, name):
+        asked.append(name)
+        return variable(self, name)
+
+    monkeypatch.setattr(ZarrStore, 'variable', count)
+    path = write_store(coded_dataset.rename(temperature='t'), consolidated=False)
+    store.open_store(path, levels=LEVELS, statics=STATICS)
+    assert 't' in asked and len(asked) == len(set(asked))

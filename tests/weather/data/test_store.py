@@ -191,11 +191,77 @@ def test_time_step_is_the_most_common_difference(coded_dataset, write_store):
         store.timestep(one)
 
 
+def test_statics_of_which_the_first_time_is_missing_are_found(
+    coded_dataset, write_store
+):
+    repeated = ORDERS['statics repeated in time'](coded_dataset).copy(deep=True)
+    for name in STATICS:
+        repeated[name][:7] = np.nan
+    opened = store.open_store(write_store(repeated), levels=LEVELS, statics=STATICS)
+    for name in STATICS:
+        np.testing.assert_array_equal(opened[name], coded_dataset[name])
+
+
 def test_statics_are_opened_without_time(coded_dataset, write_store):
     path = write_store(ORDERS['statics repeated in time'](coded_dataset))
     opened = store.open_store(path, levels=LEVELS, statics=STATICS)
     assert opened['land_sea_mask'].dims == ('latitude', 'longitude')
     assert opened['land_sea_mask'].shape == GRID.shape
+
+
+def like_arco(folder, *, says_where=True):
+    """ARCO-ERA5: hourly from 1900, chunks from 1940 alone, 270 variables, statics too.
+
+    Returns the path and the first time that is there.
+    """
+    path = str(folder / 'ar.zarr')
+    extent = {'valid_time_start': '1940-01-01', 'valid_time_stop': '2023-12-31'}
+    group = zarr.open_group(
+        path, mode='w', zarr_format=2, attributes=extent if says_where else {}
+    )
+    size = 1_300_000
+    first = int((np.datetime64('1940-01-01') - np.datetime64('1900-01-01')) / HOUR)
+
+    def create(name, dims, sizes, chunks, **options):
+        options = {'dtype': 'f4', 'fill_value': np.nan, 'attributes': {}, **options}
+        options['attributes'] = {**options['attributes'], '_ARRAY_DIMENSIONS': dims}
+        return group.create_array(name, shape=sizes, chunks=chunks, **options)
+
+    units = {'units': 'hours since 1900-01-01', 'calendar': 'proleptic_gregorian'}
+    for name, values in {
+        'time': np.arange(size), 'level': np.array([500, 850]),
+        'latitude': GRID.latitudes[::-1].astype('f4'), 'longitude': GRID.longitudes,
+    }.items():  # fmt: skip
+        attributes = units if name == 'time' else {}
+        shape = values.shape
+        create(name, [name], shape, shape, dtype=values.dtype, fill_value=0,
+               attributes=attributes)[:] = values  # fmt: skip
+    surface = ['time', 'latitude', 'longitude']
+    for name in ('temperature', *(f'other_{k}' for k in range(270))):
+        of = create(
+            name, ['time', 'level', *surface[1:]], (size, 2, 6, 8), (1, 2, 6, 8)
+        )
+        if name == 'temperature':
+            of[first : first + 3] = 250 + np.arange(3.0)[:, None, None, None]
+    mask = create('land_sea_mask', surface, (size, 6, 8), (1, 6, 8))
+    # In the real one about half of all times are there.
+    mask[first] = mask[size // 2] = np.eye(6, 8)
+    zarr.consolidate_metadata(path)
+    return path, np.datetime64('1940-01-01', 'ns')
+
+
+@pytest.mark.filterwarnings('ignore:Consolidated metadata')
+@pytest.mark.parametrize('says_where', [True, False])
+def test_a_store_like_arco_opens_by_names(tmp_path, says_where):
+    path, first = like_arco(tmp_path, says_where=says_where)
+    names = ('temperature', 'land_sea_mask', 'geopotential')
+    opened = store.open_dataset(path, what='atmosphere', names=names)
+    assert set(opened) == {'temperature', 'land_sea_mask'}
+    # South first on disk; the first time of the mask is not there.
+    np.testing.assert_array_equal(opened['land_sea_mask'], np.eye(6, 8)[::-1])
+    read = opened['temperature'].sel(time=first + 2 * HOUR)
+    np.testing.assert_array_equal(read, np.full((2, 6, 8), 252))
+    assert np.isnan(opened['temperature'].sel(time=first - HOUR)).all()
 
 
 def shifted_latitude(dataset):

@@ -11,15 +11,21 @@ ROUND_OFF = dict(rel=1e-11)
 SAME = {
     'geopotential': (
         'm2 s-2', 'm**2 s**-2', 'm^2 s^-2', 'm2/s2', 'm2.s-2', 'J kg-1', 'J/kg',
+        'm^2s^-2', 'm2s-2', 'm^{2} s^{-2}',
     ),
     'temperature': ('K', 'kelvin', 'degK', 'deg_K', 'degrees K', 'Kelvin', 'kelvins'),
-    'u_component_of_wind': ('m/s', 'meters/second', 'metre second-1', 'm s^-1'),
-    'vertical_velocity': ('Pascal/s', 'Pa/s', 'Pa s**-1'),
+    'u_component_of_wind': (
+        'm/s', 'meters/second', 'metre second-1', 'm s^-1', 'ms-1', 'm s^{-1}', 'mps',
+    ),
+    'vertical_velocity': ('Pascal/s', 'Pa/s', 'Pa s**-1', 'pa/s', 'Pascals/second'),
     'specific_humidity': ('1', 'kg kg-1', 'kg/kg', 'kg kg**-1', 'dimensionless'),
     'land_sea_mask': (
         '(0 - 1)', 'Proportion', '0-1', '0/1', 'none', '~', '-', 'fraction', '1', '',
     ),
-    'mean_sea_level_pressure': ('Pascals', 'pascal', 'N m-2'),
+    'mean_sea_level_pressure': ('Pascals', 'pascal', 'N m-2', 'PA', 'pa'),
+    'total_precipitation': ('m', 'metres', 'm of water equivalent'),
+    'toa_incident_solar_radiation': ('J m**-2', 'J/m^2', 'joules m-2'),
+    'sea_ice_cover': ('[0 - 1]', '0..1', 'fractional', '(0-1)'),
 }  # fmt: skip
 # (name, units, a stored value, what it is in SI units)
 CONVERTED = [
@@ -30,6 +36,13 @@ CONVERTED = [
     ('specific_humidity', 'grams/kg', 8.0, 8e-3),
     ('mean_sea_level_pressure', 'hPa', 1013.25, 101325.0),
     ('surface_pressure', 'mb', 1000.0, 1e5),
+    ('vertical_velocity', 'mb/s', 0.02, 2.0),
+    ('vertical_velocity', 'hPa/hr', 36.0, 1.0),
+    # A kilogram of water on a square metre is a millimetre.
+    ('total_precipitation', 'kg m**-2', 5.0, 5e-3),
+    ('total_precipitation_6hr', 'mm', 5.0, 5e-3),
+    ('sea_ice_cover', 'pct', 50.0, 0.5),
+    ('u_component_of_wind', 'kmh-1', 36.0, 10.0),
     ('land_sea_mask', '%', 50.0, 0.5),
     ('u_component_of_wind', 'knot', 10.0, 5.14444444444),
     ('vertical_velocity', 'hPa/s', 0.02, 2.0),
@@ -37,6 +50,7 @@ CONVERTED = [
     ('geopotential', 'gpm', 5500.0, 53936.575),
     ('geopotential', 'm', 5500.0, 53936.575),
     ('geopotential', 'dam', 550.0, 53936.575),
+    ('geopotential', 'gpdm', 550.0, 53936.575),
     ('geopotential_at_surface', 'km', 1.0, 9806.65),
 ]
 REFUSED = [
@@ -44,6 +58,10 @@ REFUSED = [
     ('temperature', '1'),
     ('temperature', 'C s-1'),
     ('geopotential', 'K'),
+    ('geopotential', 'kg m-2'),
+    ('total_precipitation', 'mm/day'),
+    ('toa_incident_solar_radiation', 'W m-2'),
+    ('specific_humidity', 'kg m-2'),
     ('geopotential', 'm2 s-2!'),
     ('specific_humidity', 'kg m-3'),
     ('u_component_of_wind', 'Pa s-1'),

@@ -426,7 +426,7 @@ def test_what_was_not_scored_is_listed_with_the_reason(sources):
         ['time', 'prediction_timedelta']
     )
     truth = sources.truth.assign_coords(level=[400, 500, 850][1:])
-    truth['soil_type'] = forecasts.orography
+    truth['soil_type'] = forecasts['soil_type']
     upper = truth['v_component_of_wind'].isel(level=[0])
     truth = truth.drop_vars('v_component_of_wind').assign(
         v_component_of_wind=upper.reindex(level=level)

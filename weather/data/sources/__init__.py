@@ -92,6 +92,33 @@ class RawStore(Protocol):
         """Lets go of open files."""
 
 
+class Remembering:
+    """A store that is asked for each array once: at an address that takes a while."""
+
+    def __init__(self, store: RawStore):
+        self.address = store.address
+        self.attributes = store.attributes
+        self._store = store
+        self._variables: dict[str, RawVariable | None] = {}
+        self._names: Sequence[str] | None = None
+
+    def names(self) -> Sequence[str]:
+        """See `RawStore`."""
+        if self._names is None:
+            self._names = self._store.names()
+        return self._names
+
+    def variable(self, name: str) -> RawVariable | None:
+        """See `RawStore`."""
+        if name not in self._variables:
+            self._variables[name] = self._store.variable(name)
+        return self._variables[name]
+
+    def close(self) -> None:
+        """See `RawStore`."""
+        self._store.close()
+
+
 Options = Mapping[str, Any] | None
 
 
@@ -165,7 +192,9 @@ def _inside(folder: pathlib.Path) -> list[str]:
     """Stores and files in a directory, and in those within it."""
     found: list[str] = []
     for each in sorted(folder.iterdir()):
-        if each.name.startswith('.'):
+        # What was downloaded as an archive is unpacked beside it.
+        is_archive = each.suffix == '.zip' and not each.stem.endswith('.zarr')
+        if each.name.startswith('.') or is_archive:
             continue
         if _kind(str(each)) is not None:
             found.append(str(each))

@@ -11,6 +11,8 @@ import xarray
 
 from weather.data.sources import Options
 
+IN_MEMORY = 'the dataset in memory'
+
 
 def claims(source: Any) -> bool:
     """Whether `source` is a Dataset."""
@@ -20,7 +22,7 @@ def claims(source: Any) -> bool:
 def open_raw(source: xarray.Dataset, options: Options) -> DatasetStore:
     """Presents a Dataset as stored arrays."""
     del options
-    return DatasetStore(source, 'the dataset in memory')
+    return DatasetStore(source, IN_MEMORY)
 
 
 class DatasetVariable:
