@@ -26,14 +26,18 @@ CORE = [
     'pandas>=2.2',
     'pydantic>=2.10,<3',
     'scipy>=1.15',
+    'tenacity>=9',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
     'zarr>=3.1,<4',
 ]
+# Neither needs TensorFlow.
+TFDS = ['array-record>=0.8.1', 'tensorflow-datasets>=4.9.10']
 TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
+    'gcp-storage-emulator>=2026.7',
     'pytest>=8',
 ]
 # Peers that the benchmarks compare with; the last three are what a checkout of
@@ -53,8 +57,9 @@ EXTRAS = {
     'test': TEST,
     'lint': LINT,
     'benchmarks': BENCHMARKS,
-    'dev': TEST + LINT + GRIB,
+    'dev': TEST + LINT + GRIB + TFDS,
     'grib': GRIB,
+    'tfds': TFDS,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
     # prepare_data.py --engine=beam.

@@ -25,8 +25,10 @@ Path = str | os.PathLike[str]
 
 # How files say what they are: a root attribute of a Zarr store, a global attribute of a
 # netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
-# it, has a JSON file beside it (`sidecar`).
+# it, has a JSON file beside it (`sidecar`); any other folder has one inside, under the
+# name that TensorFlow Datasets give it.
 MARK = 'spherecast_kind'
+FOLDER_METADATA = 'metadata.json'
 _ZARR_METADATA = ('zarr.json', '.zattrs', '.zgroup', '.zarray')
 _META = re.compile(rf'<meta name="{MARK}" content="([^"]*)"')
 # Hidden names: .NAME.HOST-PROCESS.tmp while it is written, .old while it is replaced.
@@ -51,11 +53,14 @@ class Kind:
       name: the mark that such things carry.
       words: its name in messages, with its article.
       is_legacy: recognises one that the first version wrote, which carries no mark.
+      is_part: recognises what is a part of it, where it is a folder; None for a Zarr
+        store, whose parts are known.
     """
 
     name: str
     words: str
     is_legacy: Callable[[pathlib.Path], bool] = lambda path: False
+    is_part: Callable[[pathlib.Path], bool] | None = None
 
     def wrote(self, path: pathlib.Path) -> bool:
         """Whether what stands at `path` is of this kind, and this project's."""
@@ -100,7 +105,7 @@ class Output:
                 f'expected nothing, or {self.kind.words} of this project, at {path}; '
                 f'found {_describe(path)}, which stays as it is: choose another path'
             )
-        if path.is_dir() and (foreign := _foreign(path)):
+        if path.is_dir() and (foreign := _foreign(path, self.kind)):
             raise OutputError(
                 f'{path} holds {foreign.name}, which is no part of {self.kind.words} '
                 'and would be lost: move it elsewhere, or choose another path'
@@ -247,8 +252,10 @@ def read_mark(path: Path) -> str | None:
 
 
 def _mark(path: pathlib.Path) -> object:
-    if path.is_dir():
+    if path.is_dir() and is_zarr(path):
         return _zarr_attributes(path).get(MARK)
+    if path.is_dir():
+        path = path / FOLDER_METADATA
     if path.suffix == '.csv':
         path = sidecar(path)
     if path.suffix == '.json':
@@ -320,13 +327,15 @@ def _local_sources(source: Path) -> list[pathlib.Path]:
     return [pathlib.Path(place).resolve() for place in found or [text]]
 
 
-def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
-    """Something in a store that Zarr did not put there, if there is."""
-    for entry in folder.iterdir():
-        is_metadata = entry.name.startswith('.') or entry.name in _ZARR_METADATA
-        if not (is_zarr(entry) if entry.is_dir() else is_metadata):
-            return entry
-    return None
+def _foreign(folder: pathlib.Path, kind: Kind) -> pathlib.Path | None:
+    """Something in a folder of a kind that is no part of it, if there is."""
+    is_part = kind.is_part or _is_part_of_zarr
+    return next((entry for entry in folder.iterdir() if not is_part(entry)), None)
+
+
+def _is_part_of_zarr(entry: pathlib.Path) -> bool:
+    is_metadata = entry.name.startswith('.') or entry.name in _ZARR_METADATA
+    return is_zarr(entry) if entry.is_dir() else is_metadata
 
 
 def is_zarr(path: pathlib.Path) -> bool:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Callable
 
-from learning.files import Kind, read_attributes
+from learning.files import FOLDER_METADATA, Kind, read_attributes
 
 # Attributes of forecasts that tell which belong together, and to which scores: digest
 # of the config, checkpoint and its digest, and where the initial states came from.
 TIES = ('config_hash', 'checkpoint', 'checkpoint_digest', 'initial_states')
+
+# Of a folder of examples in ArrayRecord: what all its files of records are called, and
+# the netCDF file of coordinates and of fields that never change beside them.
+RECORDS = '.array_record-'
+COORDINATES_FILE = 'coordinates.nc'
 
 # Version 0.1 put no marks; these are what its files say of themselves. Its scores and
 # reports are recognised by how they begin.
@@ -57,5 +62,14 @@ REPORT = Kind('report', 'a report', _holds(_REPORT_BEGINS))
 FAULTS = Kind('faults', 'a list of faults')
 FORECAST = Kind('forecast', 'a forecast', _ANY_FORECAST)
 FORECASTS = Kind('forecasts', 'a store of forecasts', _ANY_FORECAST)
+EXAMPLES = Kind(
+    'examples',
+    'a TensorFlow data set of examples',
+    is_part=lambda path: (
+        path.name in ('dataset_info.json', 'features.json', FOLDER_METADATA)
+        or path.name == COORDINATES_FILE
+        or RECORDS in path.name
+    ),
+)
 PREPARED = Kind('prepared', 'a prepared store')
 PLANET = Kind('planet', 'a simulated planet', _says(simulation_planet_version=''))

@@ -52,6 +52,12 @@ COMMANDS = {
         '.nc',
         'xarray.Dataset.to_netcdf',
     ),
+    'examples': Command(
+        'export_tfds.py',
+        (f'--store={SOURCE}',),
+        '',
+        'weather.data.tfds_export._verify',
+    ),
     'scores': Command(
         'evaluate.py',
         ('--forecast=run/forecasts', f'--truth={SOURCE}', '--regions=global'),

@@ -154,7 +154,7 @@ def test_the_cache_stays_within_its_bytes(atmosphere):
     loader = make_loader(atmosphere, cache_bytes=5000)
     for update in range(10):
         loader.batch(update, 2)
-        cached = sum(slab.nbytes for slab in loader._slabs._cache.values())
+        cached = sum(slab.nbytes for slab in loader.slabs._cache.values())
         assert cached <= 5000
     assert cached > 0
 
