@@ -162,13 +162,10 @@ def choose_packing(name: str, kind: str, samples: np.ndarray) -> Packing:
 
 def relative_error(error: PackingError, samples: np.ndarray) -> np.ndarray:
     """`[level]`: RMS error as a share of the standard deviation; 0 of a constant."""
-    with np.errstate(invalid='ignore'):
-        finite = np.isfinite(samples)
-        std = np.std(
-            np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1),
-            axis=1,
-            dtype=np.float64,
-            where=np.moveaxis(finite, 1, 0).reshape(samples.shape[1], -1),
-        )
-        share = np.sqrt(error.square.mean(axis=0)) / std
-    return np.nan_to_num(share, nan=0.0)
+    levels = np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1)
+    shares = []
+    for values, square in zip(levels, error.square.mean(axis=0), strict=True):
+        values = values[np.isfinite(values)].astype(np.float64)
+        std = values.std() if values.size else 0.0
+        shares.append(np.sqrt(square) / std if std else 0.0)
+    return np.array(shares)

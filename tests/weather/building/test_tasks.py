@@ -90,15 +90,17 @@ def test_what_the_regridding_loses_is_refused(plan, monkeypatch):
         tasks.run(plan, Task(('temperature',), 0, plan.block))
 
 
-def test_components_of_a_wind_in_sources_of_other_times_are_refused(tmp_path):
+def test_components_of_a_wind_in_two_sources_are_refused_where_they_are_mixed(tmp_path):
     parts = [
         made.dataset(made.hours(60), ('temperature', 'geopotential', *made.SURFACE)),
         made.dataset(made.hours(60), ('u_component_of_wind',), statics=False),
         made.dataset(made.hours(60), ('v_component_of_wind',), statics=False),
     ]
     paths = [made.write(part, tmp_path / f'{i}.zarr') for i, part in enumerate(parts)]
+    planning.make_plan(made.experiment(), paths, str(tmp_path / 'out.zarr'))
+    spectral = made.experiment(prepare={'regridding': 'spectral'})
     with pytest.raises(ValueError, match='in the same source'):
-        planning.make_plan(made.experiment(), paths, str(tmp_path / 'out.zarr'))
+        planning.make_plan(spectral, paths, str(tmp_path / 'out.zarr'))
 
 
 def test_blocks_fit_in_memory_and_in_shards():
