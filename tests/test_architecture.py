@@ -73,6 +73,7 @@ TESTED_WITH = {
     'learning.spelling': 'weather/test_variables.py',
     'weather.entries': 'weather/test_experiment.py',
     'weather.outputs': 'learning/test_files.py',
+    'weather.data.day_sums': 'weather/data/test_climatology.py',
     'weather.data.identity': 'weather/data/test_preparation.py',
     'weather.data.parts': 'weather/data/test_sources.py',
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
