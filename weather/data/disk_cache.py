@@ -203,10 +203,15 @@ def _shared(folder: str, max_bytes: int) -> DiskCache:
 
 
 class CachedStore(WrapperStore[PatientStore]):
-    """A store of which chunks are kept in a `DiskCache`."""
+    """A store of which chunks are kept in a `DiskCache`.
+
+    Attributes:
+      inner: the store itself.
+    """
 
     def __init__(self, store: PatientStore, cache: DiskCache):
         super().__init__(store)
+        self.inner = store
         self._cache = cache
         self._versions: dict[str, asyncio.Task[str]] = {}
 

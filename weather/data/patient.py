@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import collections
 import errno
 import re
 import time
@@ -56,6 +57,8 @@ class Patience(NamedTuple):
 
 
 PATIENCE = Patience()
+# Of this process: what came, for who wants to know what a reading costs.
+TRAFFIC: collections.Counter[str] = collections.Counter()
 
 
 class GaveUpError(OSError):
@@ -171,6 +174,7 @@ class PatientStore(WrapperStore[Store]):
         async def ask() -> Buffer | None:
             value = await self._store.get(key, prototype, byte_range)
             _check_length(value, byte_range)
+            TRAFFIC['bytes'] += 0 if value is None else len(value)
             return value
 
         return await self.patiently(key, ask)

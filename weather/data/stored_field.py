@@ -142,8 +142,11 @@ class StoredField:
         return self._checked(box, lambda: self.variable.read(box))
 
     def _fetch_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        variable = self.variable
+        assert isinstance(variable, DecodedVariable)  # Asked by `_is_as_wanted`.
+
         def read() -> np.ndarray:
-            self.variable.read_into(out, box)  # type: ignore[union-attr]
+            variable.read_into(out, box)
             return out
 
         self._checked(box, read)

@@ -39,7 +39,7 @@ def model_step(times: np.ndarray, timestep_hours: float) -> np.timedelta64:
     """
     step = common_timestep(times)
     wanted = np.timedelta64(round(3600 * timestep_hours), 's')
-    if not wanted:
+    if not timestep_hours:
         return step
     if wanted < step or wanted % step:
         possible = ', '.join(f'{n * step / _HOUR:g}' for n in range(1, 5))
@@ -147,7 +147,9 @@ class WindowIndex:
                 f'expected at least {num_steps + 1} consecutive valid times '
                 f'{_text_step(self.timestep)} apart between {self.period[0]} and '
                 f'{self.period[1]} for a rollout of {num_steps} steps, found {counts}; '
-                'lengthen the period in config.data or roll out fewer steps'
+                'lengthen the period in config.data, roll out fewer steps or, where '
+                'values are missing below the ground, prepare the store with '
+                'prepare.below_ground=fill'
             )
         if gaps or touching:
             _LOGGER.info('%s to %s: %s', *self.period, counts)

@@ -181,6 +181,14 @@ class ZarrStore:
             k: v for k, v in group.attrs.items() if not k.startswith('_')
         }
 
+    @property
+    def access(self) -> str:
+        """How it was reached: `'anonymously'`, `'with credentials'`, `'on disk'`."""
+        store = self.group.store
+        if isinstance(store, disk_cache.CachedStore):
+            store = store.inner
+        return store.access if isinstance(store, PatientStore) else 'on disk'
+
     @functools.cached_property
     def _names(self) -> list[str]:
         return sorted(self.group.array_keys())
