@@ -1,7 +1,7 @@
 r"""Prepares a store for training: any atmosphere, on the grid of a config.
 
-Started again after it was killed, it goes on. What is wanted is the config's `data`, how
-it is made its `prepare`; --config.prepare.KEY=VALUE changes that.
+Started again after it was killed, it goes on. What is wanted is the config's `data`,
+how it is made its `prepare`; --config.prepare.KEY=VALUE changes that.
 
 Examples:
   ERA5=gs://weatherbench2/datasets/era5
