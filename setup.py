@@ -62,6 +62,8 @@ EXTRAS = {
     'tfds': TFDS,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
+    # prepare_data.py --engine=beam.
+    'beam': ['apache-beam>=2.60'],
     # Not on the package index: installed from its own repository.
     'weatherbench2': [
         'weatherbench2 @ git+https://github.com/google-research/weatherbench2.git'

@@ -139,8 +139,10 @@ def _missing(
 
 def _advice(problems: Sequence[_Missing], workshop: Workshop, num_probes: int) -> str:
     setup, fixes = workshop.setup, []
+    # What a spectral regridding meets with a hole has none of its values afterwards.
+    most = 1.1 if setup.prepare.regridding == 'spectral' else 0.999
     ground = [
-        one for one in problems if one.channel.level is not None and one.share < 0.999
+        one for one in problems if one.channel.level is not None and one.share < most
     ]
     if ground and setup.prepare.below_ground == 'refuse':
         fixes.append(
@@ -207,12 +209,16 @@ def describe(plan: Plan) -> str:
 def _unpacked(plan: Plan) -> list[str]:
     """Says which variables are not stored as the config says, and why."""
     kind = plan.experiment.prepare.dtype
-    left = [name for name in plan.levels if plan.packing[name].kind != kind]
-    if not left:
+    others = [
+        f'{name} as {plan.packing[name].kind}'
+        for name in plan.levels
+        if plan.packing[name].kind != kind
+    ]
+    if not others:
         return []
     return [
         f'  {kind} would cost more than 1 % of the standard deviation of a level: '
-        f'float32 for {", ".join(left)}'
+        f'{", ".join(others)}'
     ]
 
 

@@ -31,6 +31,7 @@ import zarr
 from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
 from weather.data.blocks import stored_chunk, time_blocks
+from weather.data.day_sums import BYTES_PER_VALUE, DaySums, slices
 from weather.data.store import refused
 from weather.outputs import CLIMATOLOGY
 from weather.variables import VARIABLES
@@ -42,8 +43,8 @@ NUM_SAMPLES = 'num_samples'
 # Values read at once, and written as one chunk: large enough for any disk or bucket.
 _READ_BYTES = 2**26
 _CHUNK_BYTES = 2**23
-# Two sums in float64 and a count per value that is kept.
-_BYTES_PER_VALUE = 8 + 8 + 4
+# Mean and spread of all days of the year, float32.
+_RESULT_BYTES = 2 * 4 * 366
 
 
 def write_climatology(
@@ -78,7 +79,8 @@ def write_climatology(
       end: last date, included (all hours of it); None for the last of the store.
       window_days: width of the window, odd, at most 365.
       source: path or address of the store, for the record; never written to.
-      max_bytes: memory for sums.
+      max_bytes: memory for fields, sums and results, beside the chunks that are being
+        decoded or encoded. Less than one level needs is read as many times more often.
       overwrite: whether a climatology of this project at `path` may be replaced.
       attributes: further attributes of the result.
       zarr_format: of the store; 3 for one that becomes a group of a store of that.
@@ -269,99 +271,56 @@ def _days(time: pd.Timestamp) -> Sequence[int]:
 def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
     for name in moving_variables(plan.dataset):
         field = plan.dataset[name]
-        hour_groups, level_groups = _groups(plan, field, max_bytes)
-        for levels, hours in itertools.product(level_groups, hour_groups):
+        for hours, levels, rows in itertools.product(*_groups(plan, field, max_bytes)):
             selection = {'level': levels} if 'level' in field.dims else {}
-            sums = _sums(plan, field.isel(selection), hours)
-            for hour, of_hour in zip(hours, sums, strict=True):
-                part = (hour, slice(None), *selection.values())
-                yield _Block(name, part, *of_hour.mean_and_std(plan.weights))
+            selection['latitude'] = rows
+            # An eighth for what is read, which stands there twice for a moment.
+            sums = _sums(plan, field.isel(selection), hours, max_bytes // 8)
+            while sums:
+                part = (hours[-len(sums)], slice(None), *selection.values())
+                # Let go of one by one.
+                yield _Block(name, part, *sums.pop(0).mean_and_std(plan.weights))
 
 
-def _groups(
-    plan: _Plan, field: xr.DataArray, max_bytes: int
-) -> tuple[list[list[int]], list[slice]]:
-    """Hours and levels that are summed together, so that the sums fit in memory.
+class _Groups(NamedTuple):
+    """What is summed together, of each axis, so that it fits in memory."""
 
-    Levels lie together on disk; so do hours where a chunk holds several times.
+    hours: list[list[int]]
+    levels: list[slice]
+    rows: list[slice]
+
+
+def _groups(plan: _Plan, field: xr.DataArray, max_bytes: int) -> _Groups:
+    """Splits hours, levels and, where even one level is too much, rows.
+
+    Levels lie together on disk; so do hours where a chunk holds several times. What
+    lies together is read as often as it has parts: memory comes first.
     """
     hours = list(range(plan.hours.size))
     groups = [[hour] for hour in hours] if stored_chunk(field) == 1 else [hours]
-    num_levels = field.sizes.get('level', 1)
-    points = field.sizes['latitude'] * field.sizes['longitude']
-    sums_bytes = len(groups[0]) * plan.days.size * points * _BYTES_PER_VALUE
-    size = int(np.clip(max_bytes // sums_bytes, 1, num_levels))
-    return groups, _slices(num_levels, size)
+    num_levels, num_rows = (field.sizes.get(dim, 1) for dim in ('level', 'latitude'))
+    sums_bytes = len(groups[0]) * plan.days.size * BYTES_PER_VALUE
+    bytes_of_row = (sums_bytes + _RESULT_BYTES) * field.sizes['longitude']
+    fitting = int(max_bytes * 0.75 / bytes_of_row)  # Rows of one level.
+    return _Groups(
+        groups,
+        slices(num_levels, max(1, fitting // num_rows)),
+        slices(num_rows, max(1, min(fitting, num_rows))),
+    )
 
 
-class _Sums(NamedTuple):
-    """Sums over the samples of each day, `[day, ..., lat, lon]`.
-
-    `number` of samples that are not NaN, of the `first` and of the `second` power.
-    """
-
-    number: np.ndarray
-    first: np.ndarray
-    second: np.ndarray
-
-    def add(self, day: int, value: np.ndarray) -> None:
-        """Adds one sample of a day, leaving out its NaN."""
-        valid = np.isfinite(value)
-        if not valid.all():
-            value = np.where(valid, value, 0)
-        self.number[day] += valid
-        self.first[day] += value
-        # In float64: squares of geopotential are a thousand times their variance.
-        self.second[day] += value * value
-
-    def mean_and_std(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns both, `[dayofyear, ...]`, float32, for weights `[dayofyear, day]`."""
-        shape = (len(weights), *self.first.shape[1:])
-        num_points = self.first[0].size
-        mean, std = np.full((2, len(weights), num_points), np.nan, np.float32)
-        flat = _Sums(*(sums.reshape(len(sums), -1) for sums in self))
-        # In parts: most weights of a few days are 0, and memory stays small.
-        for rows in _slices(len(weights), 30):
-            days = np.flatnonzero(weights[rows].any(axis=0))
-            of_days = weights[rows][:, days]
-            for points in _slices(num_points if days.size else 0, 2048):
-                part = _Sums(*(sums[days, points] for sums in flat))
-                mean[rows, points], std[rows, points] = part._smooth(of_days)
-        return mean.reshape(shape), std.reshape(shape)
-
-    def _smooth(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation; NaN where there is no sample."""
-        number = self.number
-        # Without gaps, as nearly always, one column of counts serves all points.
-        if (number == number[:, :1]).all():
-            number = number[:, :1]
-        with np.errstate(invalid='ignore', divide='ignore'):
-            total = weights @ number
-            mean = weights @ self.first / total
-            variance = weights @ self.second / total - mean**2
-        return mean, np.sqrt(np.maximum(variance, 0))
-
-
-def _slices(length: int, step: int) -> list[slice]:
-    return [slice(i, i + step) for i in range(0, length, step)]
-
-
-def _sums(plan: _Plan, field: xr.DataArray, hours: list[int]) -> list[_Sums]:
+def _sums(
+    plan: _Plan, field: xr.DataArray, hours: list[int], max_bytes: int
+) -> list[DaySums]:
     """Sums of one variable at the given hours, read once in order of time."""
     dims = [dim for dim in DIMS[2:] if dim in field.dims]
     shape = (plan.days.size, *(field.sizes[dim] for dim in dims))
-    sums = {
-        int(plan.hours[hour]): _Sums(
-            np.zeros(shape, np.float32), np.zeros(shape), np.zeros(shape)
-        )
-        for hour in hours
-    }
+    sums = {int(plan.hours[hour]): DaySums.zeros(shape) for hour in hours}
     wanted = np.flatnonzero(np.isin(plan.times.hour, list(sums)))
     chunk_bytes = stored_chunk(field) * 4 * int(np.prod(shape[1:]))
-    blocks = time_blocks(
-        field, wanted + plan.period.start, max_bytes=max(_READ_BYTES, chunk_bytes)
-    )
-    for batch in blocks:
+    read_bytes = min(max(_READ_BYTES, chunk_bytes), max_bytes)
+    positions = wanted + plan.period.start
+    for batch in time_blocks(field, positions, max_bytes=read_bytes):
         loaded = field.isel(time=batch).transpose('time', *dims)
         for position, value in zip(batch, loaded.values, strict=True):
             time = plan.times[position - plan.period.start]
@@ -383,14 +342,13 @@ def _write(
     arrays = {}
     for name in moving_variables(plan.dataset):
         dims, shape = plan.layout(name)
-        days = np.clip(_CHUNK_BYTES // (4 * np.prod(shape[2:])), 1, DAYS_OF_YEAR.size)
         sizes = dict(zip(dims, shape, strict=True))
-        # By hours, since one is written after the other.
-        sizes |= {'hour': 1, 'dayofyear': int(days)}
-        if 'level' in sizes:
-            # Levels written together are one chunk: no chunk is written twice.
-            levels = _groups(plan, plan.dataset[name], max_bytes)[1][0]
-            sizes['level'] = min(levels.stop, sizes['level'])
+        # What is written together is in chunks of its own: none is written twice.
+        groups = _groups(plan, plan.dataset[name], max_bytes)
+        together = {'level': groups.levels[0].stop, 'latitude': groups.rows[0].stop}
+        sizes |= {'hour': 1} | {k: min(sizes[k], together[k]) for k in dims[2:-1]}
+        days = _CHUNK_BYTES // (4 * np.prod([sizes[dim] for dim in dims[2:]]))
+        sizes['dayofyear'] = int(np.clip(days, 1, DAYS_OF_YEAR.size))
         for suffix in ('', STD_SUFFIX):
             arrays[name + suffix] = group.create_array(
                 name + suffix,
@@ -408,6 +366,7 @@ def _write(
     for name, part, mean, std in _blocks(plan, max_bytes):
         arrays[name][part] = mean
         arrays[name + STD_SUFFIX][part] = std
+        del mean, std  # Before the next ones are made.
     with warnings.catch_warnings():
         # That version 3 of the format does not have them yet: all readers know them.
         warnings.simplefilter('ignore', zarr.errors.ZarrUserWarning)
