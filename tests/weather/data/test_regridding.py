@@ -81,9 +81,9 @@ def test_a_westerly_stays_a_westerly_and_the_north_stays_north(method):
         return np.repeat(speed[:, None], grid.num_lon, axis=1).astype(np.float32)
 
     found = regridder.winds(u(POLES), np.zeros(POLES.shape, np.float32))
-    # Degree 2: exact in harmonics. An average over a polar cell of 22 degrees is 1.8 m/s
-    # from the value in its middle: most of its area is at the faster edge. Flipped
-    # rows would be 10 m/s apart.
+    # Degree 2: exact in harmonics. An average over a polar cell of 22 degrees is
+    # 1.8 m/s from the value in its middle: most of its area is at the faster edge.
+    # Flipped rows would be 10 m/s apart.
     atol = 1e-4 if method == 'spectral' else 2
     np.testing.assert_allclose(found.u, u(TARGET), atol=atol)
     np.testing.assert_allclose(found.v, 0, atol=1e-4)
