@@ -1,12 +1,19 @@
 """Regridding: averages over cells, and truncated harmonics."""
 
+import concurrent.futures
+
 import jax
 import numpy as np
 import pytest
 from dinosaur import horizontal_interpolation
+from scipy.special import sph_harm_y
 
 from sphere_ops.grid import LatLonGrid
-from sphere_ops.regridding import ConservativeRegridder, SpectralRegridder
+from sphere_ops.regridding import (
+    ConservativeRegridder,
+    MissingValuesError,
+    SpectralRegridder,
+)
 from sphere_ops.testing import random_coefficients
 from sphere_ops.transform import SpinTransform
 
@@ -164,11 +171,88 @@ def test_a_missing_value_has_no_weight_and_an_empty_cell_none_at_all():
     assert not np.isnan(found[9:]).any()
 
 
-def test_gaps_between_columns_are_refused():
-    with pytest.raises(ValueError, match='all around the globe'):
-        ConservativeRegridder.create(FINE.latitudes, np.arange(0, 90, 5.0), COARSE)
-    with pytest.raises(ValueError, match='ascending or descending'):
-        ConservativeRegridder.create([10, 0, 5], FINE.longitudes, COARSE)
+def test_averages_are_the_adjoint_of_the_way_back():
+    # Both sum over the same shared areas: <g, A f> on one grid is <A' g, f> on the
+    # other, with the areas of cells as weights.
+    there, back = conservative(FINE, COARSE), conservative(COARSE, FINE)
+    f, g = noise(FINE), noise(COARSE)
+    products = (
+        area_mean(COARSE, g * there(f).astype(np.float64)),
+        area_mean(FINE, f * back(g).astype(np.float64)),
+    )
+    np.testing.assert_allclose(*products, rtol=0, atol=1e-7)
+
+
+def test_a_fine_cell_within_a_coarse_one_has_its_value():
+    coarse = LatLonGrid('equiangular', num_lat=4, num_lon=8)
+    fine = LatLonGrid('equiangular', num_lat=36, num_lon=72)
+    field = noise(coarse)
+    # Rows share their bounds; cells of columns are 45 and 5 degrees around 0.
+    expected = np.roll(field.repeat(9, axis=0).repeat(9, axis=1), -4, axis=1)
+    np.testing.assert_allclose(conservative(coarse, fine)(field), expected, rtol=2e-7)
+
+
+def test_a_mask_is_averaged_to_the_share_of_land():
+    mask = np.zeros(FINE.shape, np.float32)
+    mask[:, :36] = 1
+    found = conservative(FINE, COARSE)(mask)
+    assert found.min() == 0
+    np.testing.assert_allclose(found.max(), 1, rtol=3e-7)
+    np.testing.assert_allclose(area_mean(COARSE, found), 0.5, rtol=1e-7)
+
+
+def test_threads_that_share_a_regridder_do_not_disturb_each_other():
+    fields = noise(FINE, 16)
+    for regrid in (
+        conservative(FINE, COARSE),
+        SpectralRegridder.create(FINE, COARSE).scalars,
+    ):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(regrid, fields))
+        np.testing.assert_array_equal(found, [regrid(field) for field in fields])
+
+
+def test_a_missing_pole_is_covered_by_the_last_row():
+    # 90 ... -85: the last cell ends at the pole, and its row stands for all of it.
+    target = LatLonGrid('equiangular', num_lat=4, num_lon=8)
+    regridder = ConservativeRegridder.create(
+        FINE.latitudes[:-1], FINE.longitudes, target
+    )
+    field = np.zeros((36, 72), np.float32)
+    field[-1] = 1  # From -82.5 to -90.
+    found = regridder(field)
+    share = (1 - np.sin(np.radians(82.5))) / (1 - np.sin(np.radians(45)))
+    np.testing.assert_allclose(found[-1], share, rtol=1e-6)
+    assert not found[:-1].any()
+
+
+@pytest.mark.parametrize(
+    'latitudes, message',
+    [
+        (FINE.latitudes[2:], r'-90 to 80 \(35 rows\): a limited area'),
+        (FINE.latitudes[10:25][::-1], 'a limited area'),
+        ([10, 0, 5], 'ascending or descending'),
+        ([0, 0, 0], 'ascending or descending'),
+        ([120, 60, 0, -60], 'between -90 and 90'),
+        ([np.nan, 30, -30], '1 not finite'),
+    ],
+)
+def test_rows_that_do_not_cover_the_sphere_are_refused(latitudes, message):
+    with pytest.raises(ValueError, match=message):
+        ConservativeRegridder.create(latitudes, FINE.longitudes, COARSE)
+
+
+@pytest.mark.parametrize(
+    'longitudes',
+    [
+        np.arange(0, 90, 5.0),
+        np.delete(FINE.longitudes, 7),
+        np.append(0, FINE.longitudes),
+    ],
+)
+def test_gaps_between_columns_and_doubled_ones_are_refused(longitudes):
+    with pytest.raises(ValueError, match='all around the globe.*drop a column'):
+        ConservativeRegridder.create(FINE.latitudes, longitudes, COARSE)
 
 
 def band_limited(grid: LatLonGrid, spin: int, degree: int) -> np.ndarray:
@@ -203,6 +287,26 @@ def test_spectral_regridding_drops_what_the_target_does_not_resolve():
     kept = coarse.to_spectral({0: found[..., None]})[0]
     stop = target.max_degree + 1
     np.testing.assert_allclose(kept, a[0][:stop, :stop], **TRANSFORM)
+
+
+def test_from_era5_to_the_flagship_coefficients_are_kept_to_1e_5():
+    era5 = LatLonGrid('equiangular_with_poles', num_lat=721, num_lon=1440)
+    target = LatLonGrid('equiangular_with_poles', num_lat=256, num_lon=256)
+    a = random_coefficients(jax.random.key(2), spins=(0,), max_degree=127)[0]
+    fine, coarse = (
+        SpinTransform.create(grid, spins=(0,), max_degree=127)
+        for grid in (era5, target)
+    )
+    field = np.asarray(fine.to_grid({0: a})[0])[..., 0]
+    # A wave that only the source resolves, as strong as all others: to be dropped.
+    beyond = sph_harm_y(
+        300, 120, era5.colatitudes[:, None], np.radians(era5.longitudes)
+    ).real
+    found = SpectralRegridder.create(era5, target).scalars(
+        field + (beyond * np.linalg.norm(a)).astype(np.float32)
+    )
+    kept = np.asarray(coarse.to_spectral({0: found[..., None]})[0])
+    np.testing.assert_allclose(kept, a, rtol=0, atol=1e-5 * np.abs(a).max())
 
 
 def test_a_solid_rotation_is_the_same_wind_on_every_grid():
@@ -246,7 +350,7 @@ def test_more_fields_than_are_worked_on_together_keep_their_order():
 def test_spectral_regridding_refuses_holes():
     field = noise(FINE)
     field[3, 4] = np.nan
-    with pytest.raises(ValueError, match='found 1; fill them'):
+    with pytest.raises(MissingValuesError, match='found 1; fill them'):
         SpectralRegridder.create(FINE, COARSE).scalars(field)
 
 
@@ -256,3 +360,9 @@ def test_fields_of_another_grid_are_refused(make):
     call = getattr(regridder, 'scalars', regridder)
     with pytest.raises(ValueError, match='expected fields .* with 37 x 72 points'):
         call(noise(COARSE))
+
+
+def test_components_of_a_wind_have_one_shape():
+    regridder = SpectralRegridder.create(FINE, COARSE)
+    with pytest.raises(ValueError, match='two components of one wind'):
+        regridder.winds(noise(FINE, 2), noise(FINE))

@@ -1,11 +1,15 @@
 """Values below the ground, where an analysis has none, continued from above.
 
 Source: Trenberth, Berry and Buja, 1993, Vertical Interpolation and Truncation of
-Model-Coordinate Data, NCAR/TN-396+STR, section 3: temperature along a constant lapse
-rate of 6.5 K/km, geopotential hydrostatic with it, winds and humidity constant. Two
-simplifications: the column is continued from its lowest level that is above the ground,
-the surface itself being unknown, and the lapse rate is not reduced over high or hot
-ground.
+Model-Coordinate Data, NCAR/TN-396+STR: temperature along a constant lapse rate of
+6.5 K/km, geopotential hydrostatic with it, winds and humidity constant. Simplified:
+
+- The column is continued from its lowest level that is above the ground, since the
+  surface itself (its pressure, height and temperature) is unknown here.
+- The lapse rate is not reduced over high ground, nor is the temperature that
+  geopotential goes with moderated over hot and cold ground.
+- The report's series in `y = R lapse / g ln(p / p0)`, which end at the third order, are
+  summed to their ends: `1 + y + ...` is `exp y`, a power of pressure.
 
 They are no truth: a model that is trained on them learns them too, and scores below the
 ground mean nothing.
@@ -22,7 +26,7 @@ from weather.data.units import GRAVITY
 
 _GAS_CONSTANT = 287.04  # J kg-1 K-1, dry air, as in the report.
 _LAPSE_RATE = 0.0065  # K m-1
-# Temperature goes with this power of pressure along the lapse rate (their eq. 5).
+# Temperature goes with this power of pressure along the lapse rate.
 _POWER = _GAS_CONSTANT * _LAPSE_RATE / GRAVITY
 _TEMPERATURE, _GEOPOTENTIAL = 'temperature', 'geopotential'
 
@@ -32,7 +36,7 @@ class Filled(NamedTuple):
 
     Attributes:
       fields: by variable; those without gaps are the same arrays.
-      counts: values that were filled, by variable.
+      counts: values that were filled in, by variable.
     """
 
     fields: dict[str, np.ndarray]
@@ -46,19 +50,24 @@ def fill_below_ground(
 
     That is, from the lowest level with a value to those under it. A level that is
     missing all over the globe at a time is no ground, and stays missing, as does what
-    is missing above a value, and a column without any.
+    is missing above a value, and a column without any. Geopotential needs to know how
+    warm a column is: from temperature at its lowest level, or else from the thickness
+    of the layer above; where there is neither it stays missing.
 
     Args:
       fields: `[time, level, lat, lon]` float32, SI, by variable.
       levels: hPa, ascending, by variable; variables without levels are left alone.
+
+    Raises:
+      ValueError: levels that do not ascend, or are not those of the field.
     """
     filled, counts = dict(fields), dict.fromkeys(fields, 0)
     for name, of_name in levels.items():
         if len(of_name) < 2:
             continue
+        _check_levels(name, fields[name], of_name)
         gaps = _gaps(fields[name])
-        counts[name] = int(gaps.sum())
-        if not counts[name]:
+        if not gaps.any():
             continue
         ground = _lowest(fields[name])
         pressures = np.asarray(of_name, np.float64)
@@ -67,7 +76,17 @@ def fill_below_ground(
         else:
             values = np.take_along_axis(fields[name], ground[:, None], axis=1)
         filled[name] = np.where(gaps, values, fields[name]).astype(np.float32)
+        counts[name] = int((gaps & ~np.isnan(filled[name])).sum())
     return Filled(filled, counts)
+
+
+def _check_levels(name: str, field: np.ndarray, levels: Sequence[float]) -> None:
+    # The other way up, the stratosphere would be taken for ground.
+    if field.shape[1] != len(levels) or not (np.diff(levels) > 0).all():
+        raise ValueError(
+            f'expected {name} [time, level, lat, lon] with levels in hPa, ascending, '
+            f'got shape {field.shape} and levels {tuple(levels)}; sort both'
+        )
 
 
 def _gaps(field: np.ndarray) -> np.ndarray:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from sphere_ops.grid import LatLonGrid
-from sphere_ops.regridding import ConservativeRegridder, SpectralRegridder, Winds
+from sphere_ops.regridding import (
+    ConservativeRegridder,
+    MissingValuesError,
+    SpectralRegridder,
+    Winds,
+)
 
 METHODS = ('conservative', 'spectral')
 
@@ -103,7 +109,32 @@ class _Spectral:
     regridder: SpectralRegridder
 
     def scalars(self, fields: np.ndarray) -> np.ndarray:
-        return self.regridder.scalars(fields)
+        (found,) = _around_gaps(lambda whole: (self.regridder.scalars(whole),), fields)
+        return found
 
     def winds(self, u: np.ndarray, v: np.ndarray) -> Winds:
-        return self.regridder.winds(u, v)
+        return Winds(*_around_gaps(self.regridder.winds, u, v))
+
+
+def _around_gaps(
+    regrid: Callable[..., tuple[np.ndarray, ...]], *components: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Regrids what has values; a field without any is missing on the new grid too.
+
+    Public stores have such times, and one of them is no reason to stop. A field that is
+    missing in part is refused: harmonics would spread it over the globe.
+    """
+    gone = np.zeros(components[0].shape[:-2], bool)
+    for fields in components:
+        # The first row tells, nearly always.
+        maybe = np.isnan(fields[..., 0, :]).all(axis=-1)
+        if maybe.any():
+            gone |= maybe & np.isnan(fields).all(axis=(-2, -1))
+    place = gone[..., None, None]
+    if gone.any():
+        components = tuple(np.where(place, 0, fields) for fields in components)
+    try:
+        found = regrid(*components)
+    except MissingValuesError as error:
+        raise ValueError(f'{error}: prepare.regridding=conservative') from None
+    return tuple(np.where(place, np.nan, of) for of in found) if gone.any() else found

@@ -1,6 +1,7 @@
 """Columns continued below the ground."""
 
 import numpy as np
+import pytest
 
 from weather.data.below_ground import fill_below_ground
 
@@ -86,3 +87,58 @@ def test_whole_fields_are_the_same_arrays():
     filled = fill_below_ground(true, {**levels_of(true), '2m_temperature': ()})
     assert all(filled.fields[name] is true[name] for name in true)
     assert set(filled.counts.values()) == {0}
+
+
+def test_an_isothermal_layer_gives_the_temperature_that_geopotential_starts_from():
+    # z = R T ln(p0 / p): without temperature, T comes from the thickness above.
+    temperature = 260.0
+    column = GAS * temperature * np.log(1000 / PRESSURE)
+    field = np.broadcast_to(column, (1, len(LEVELS), 3, 4)).astype(np.float32)
+    found = fill_below_ground(
+        mountain({'geopotential': field}, 3), {'geopotential': LEVELS}
+    ).fields['geopotential'][0, :, 1, 2]
+    # Warmed along the lapse rate from the middle of the layer to its lower end, 700.
+    start = temperature * (700 / 500) ** (POWER / 2)
+    expected = column[2, 0, 0] - GAS * start / POWER * (
+        (np.array([850, 1000]) / 700) ** POWER - 1
+    )
+    np.testing.assert_allclose(found[3:], expected, atol=0.1, **ROUND_OFF)
+
+
+def test_the_temperature_of_a_column_is_taken_where_its_geopotential_ends():
+    true = lapse_rate_atmosphere()
+    fields = mountain(true, 3)
+    # Temperature knows fewer levels, in which 700 hPa is the third of the others.
+    fewer = [LEVELS.index(level) for level in (500, 700, 1000)]
+    fields['temperature'] = fields['temperature'][:, fewer]
+    levels = {**levels_of(fields), 'temperature': (500, 700, 1000)}
+    found = fill_below_ground(fields, levels).fields
+    np.testing.assert_allclose(
+        found['geopotential'], true['geopotential'], atol=0.1, **ROUND_OFF
+    )
+    np.testing.assert_allclose(
+        found['temperature'], true['temperature'][:, fewer], **ROUND_OFF
+    )
+
+
+def test_what_cannot_be_known_stays_missing_and_is_not_counted():
+    # A single level above the ground says nothing about how warm it is.
+    fields = mountain({'geopotential': lapse_rate_atmosphere()['geopotential']}, 1)
+    filled = fill_below_ground(fields, levels_of(fields))
+    assert np.isnan(filled.fields['geopotential'][:, 1:, 1, 2]).all()
+    assert filled.counts == {'geopotential': 0}
+
+
+def test_winds_alone_need_no_temperature():
+    wind = {'u_component_of_wind': lapse_rate_atmosphere()['specific_humidity']}
+    filled = fill_below_ground(mountain(wind, 2), levels_of(wind))
+    assert filled.counts == {'u_component_of_wind': 2 * 3}
+    assert not np.isnan(filled.fields['u_component_of_wind']).any()
+
+
+def test_levels_upside_down_are_refused():
+    fields = mountain(lapse_rate_atmosphere(), 3)
+    with pytest.raises(ValueError, match='ascending'):
+        fill_below_ground(fields, dict.fromkeys(fields, LEVELS[::-1]))
+    with pytest.raises(ValueError, match='ascending'):
+        fill_below_ground(fields, dict.fromkeys(fields, LEVELS[1:]))

@@ -48,3 +48,42 @@ def test_columns_between_meridians_are_no_obstacle():
 def test_an_unknown_method_is_named():
     with pytest.raises(ValueError, match="got 'bilinear'"):
         make_regridder('bilinear', POLES.latitudes, POLES.longitudes, TARGET)
+
+
+def test_harmonics_leave_out_a_field_that_is_missing_and_refuse_one_with_holes():
+    regridder = make_regridder('spectral', POLES.latitudes, POLES.longitudes, TARGET)
+    fields = np.random.default_rng(0).normal(size=(3, 2, *POLES.shape))
+    fields = fields.astype(np.float32)
+    whole, winds = regridder.scalars(fields), regridder.winds(fields, fields[::-1])
+    gaps = fields.copy()
+    gaps[1, 0] = np.nan
+    expected = whole.copy()
+    expected[1, 0] = np.nan
+    # Bitwise: the others do not notice.
+    np.testing.assert_array_equal(regridder.scalars(gaps), expected)
+    found = regridder.winds(gaps, fields[::-1])
+    assert np.isnan(found.u[1, 0]).all()
+    assert np.isnan(found.v[1, 0]).all()
+    np.testing.assert_array_equal(found.v[[0, 2]], winds.v[[0, 2]])
+    gaps[1, 0, 3:] = 0
+    with pytest.raises(ValueError, match='prepare.regridding=conservative'):
+        regridder.scalars(gaps)
+
+
+@pytest.mark.parametrize('method', ['conservative', 'spectral'])
+def test_a_westerly_stays_a_westerly_and_the_north_stays_north(method):
+    regridder = make_regridder(method, POLES.latitudes, POLES.longitudes, TARGET)
+
+    # Solid-body rotation, stronger in the north: a flip of rows would show.
+    def u(grid):
+        latitude = np.radians(grid.latitudes)
+        speed = np.cos(latitude) * (20 + 10 * np.sin(latitude))
+        return np.repeat(speed[:, None], grid.num_lon, axis=1).astype(np.float32)
+
+    found = regridder.winds(u(POLES), np.zeros(POLES.shape, np.float32))
+    # Degree 2: exact in harmonics. An average over a polar cell of 22 degrees is
+    # 1.8 m/s from the value in its middle: most of its area is at the faster edge.
+    # Flipped rows would be 10 m/s apart.
+    atol = 1e-4 if method == 'spectral' else 2
+    np.testing.assert_allclose(found.u, u(TARGET), atol=atol)
+    np.testing.assert_allclose(found.v, 0, atol=1e-4)
