@@ -13,6 +13,7 @@ CORE = [
     'dinosaur-dycore>=1.2.1,<2',
     'flax>=0.12,<0.13',
     'gcsfs>=2025.3',
+    'google-crc32c>=1.5',
     'google-crc32c>=1.6',
     'jax>=0.10,<0.13',
     'jinja2>=3.1',
@@ -40,6 +41,8 @@ TEST = [
 # google-research/spherical-cnn imports.
 BENCHMARKS = [
     'ducc0>=0.40',
+    'tensorstore>=0.1.80',
+    'zarrs>=0.2.3',
     's2fft>=1.5',
     'torch-harmonics>=0.9',
     'einshape>=1.0',
