@@ -13,7 +13,6 @@ CORE = [
     'dinosaur-dycore>=1.2.1,<2',
     'flax>=0.12,<0.13',
     'gcsfs>=2025.3',
-    'google-crc32c>=1.5',
     'google-crc32c>=1.6',
     'jax>=0.10,<0.13',
     'jinja2>=3.1',
