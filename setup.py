@@ -44,6 +44,8 @@ TEST = [
 # google-research/spherical-cnn imports.
 BENCHMARKS = [
     'ducc0>=0.40',
+    'tensorstore>=0.1.80',
+    'zarrs>=0.2.3',
     's2fft>=1.5',
     'torch-harmonics>=0.9',
     'einshape>=1.0',

@@ -79,7 +79,7 @@ def prepare_readers(store: pathlib.Path) -> Prepared:
         'zarr + zarrs': _zarr(store, _ZARRS),
         'tensorstore': _tensorstore(store),
     }
-    array = zarr.open_group(store, mode='r')['temperature']
+    array: Any = zarr.open_group(store, mode='r')['temperature']
     slab = math.prod(array.chunks) * array.dtype.itemsize
     return Prepared(
         {name: operation(read) for name, read in readers.items()},
@@ -88,7 +88,7 @@ def prepare_readers(store: pathlib.Path) -> Prepared:
 
 
 def _chunk_files(store: pathlib.Path) -> Callable[[str, int], Any]:
-    group = zarr.open_group(store, mode='r')
+    group: Any = zarr.open_group(store, mode='r')
     readers: dict[str, Any] = {v: ChunkFiles.of(group[v]) for v in stores.VARIABLES}
     # As the loader does: the window has its place before it is read.
     shape = group['temperature'].shape[1:]
@@ -155,11 +155,15 @@ def prepare_loader(
             pass
 
     bare = Bare(store, atmosphere, num_threads, num_steps + 1)
+
+    def each(work: Callable[[int], None]) -> Callable[[], object]:
+        return lambda: list(map(work, starts.tolist()))
+
     operations: dict[str, Callable[[], object]] = {
         'loader': load,
-        'bare': lambda: [bare.decode(start, bare.new()) for start in starts],
-        'bare, used again': lambda: [bare.decode(start, bare.same) for start in starts],
-        'disk': lambda: [bare.read(start) for start in starts],
+        'bare': each(lambda start: bare.decode(start, bare.new())),
+        'bare, used again': each(lambda start: bare.decode(start, bare.same)),
+        'disk': each(bare.read),
     }
     facts = {
         'samples': int(starts.size),

@@ -16,6 +16,7 @@ import numcodecs
 import numpy as np
 import xarray
 import zarr
+import zarr.codecs
 
 from sphere_ops.grid import LatLonGrid
 from weather.data.checks import standard_geopotential

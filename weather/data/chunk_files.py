@@ -3,7 +3,9 @@
 zarr hands each chunk to an event loop and from there twice to threads, half a
 millisecond or more, and every reader but this one makes a new array for what it reads:
 to fault its pages in takes longer than to copy them, and threads wait for each other
-while they do. READERS_FIGURES
+while they do. Measured with `benchmarks.loader` (its docstring has the figures), zarr,
+zarr with the codecs of zarrs, and tensorstore took 1.3 to 3.4 times the processor time
+for slabs of 256x256x13, and more for small ones.
 
 Arrays of the plain kinds (below) are read so, Zarr v2 and v3, sharded or not; all
 others, and all addresses, by zarr.

@@ -64,6 +64,7 @@ class SlabReader:
           atmosphere: the opened store.
           cache_bytes: most that slabs may occupy which no batch holds any more.
         """
+        self._is_remote = '://' in atmosphere.source
         self._fields = atmosphere.fields
         self._levels = atmosphere.levels
         self._positions = {
@@ -97,8 +98,11 @@ class SlabReader:
         """Splits times into what is best read together: `(first, stop)` of each.
 
         Times of one stored chunk, which is decoded as a whole; and of so many chunks
-        that there are `least` bytes.
+        that there are `least` bytes. All of them at an address, where chunks that are
+        asked for at once come at once, and otherwise each after a wait.
         """
+        if self._is_remote:
+            return [(0, len(times))]
         together = -(-least // (4 * math.prod(self.shape(name))))
         chunks = times // self._fields[name].chunks['time']
         bounds = [0]

@@ -1,6 +1,7 @@
 """Every slab is read once, whoever needs it and when."""
 
 import collections
+import dataclasses
 import threading
 import time
 
@@ -133,6 +134,12 @@ def test_times_of_a_stored_chunk_are_read_together(
     assert all(a[1] == b[0] for a, b in zip(portions, portions[1:], strict=False))
     (together,) = reader.portions('temperature', np.array([2, 3, 4]), least=10**6)
     assert together == (0, 3)
+
+
+def test_at_an_address_all_times_of_a_window_are_asked_for_at_once(atmosphere):
+    remote = dataclasses.replace(atmosphere, source='gs://bucket/store.zarr')
+    portions = SlabReader(remote, 0).portions('temperature', np.arange(13), least=1)
+    assert portions == [(0, 13)]
 
 
 @pytest.mark.parametrize('num_threads', [1, 4])

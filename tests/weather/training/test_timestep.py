@@ -9,6 +9,7 @@ import xarray as xr
 
 from sphere_ops.grid import LatLonGrid
 from tests.weather import tiny
+from weather.data.forecasts import open_forecasts
 from weather.data.preparation import prepare
 from weather.data.statistics import load_statistics
 from weather.evaluation.evaluate import evaluate
@@ -117,9 +118,7 @@ def test_the_forecasts_of_a_trained_run_are_at_multiples_of_its_step(workdir, tm
     atmosphere = forecast.open_store(run)
     output = tmp_path / 'forecasts'
     forecast.write_all(run, atmosphere, output, init_times=STARTS[:1], lead_hours=48)
-    (path,) = output.glob('*.nc')
-    written = xr.open_dataset(path, decode_timedelta=True)
-    leads = written.prediction_timedelta.values
+    leads = open_forecasts(output).prediction_timedelta.values
     assert (leads == np.arange(12, 60, 12) * HOUR).all()
     with pytest.raises(ValueError, match='multiple of the model step, 12 h'):
         forecast.write_all(run, atmosphere, output, lead_hours=30)
