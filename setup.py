@@ -25,6 +25,8 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'scipy>=1.15',
+    'tenacity>=9',
     'tensorboardX>=2.6',
     'tqdm>=4.66',
     'xarray>=2025.6',
@@ -35,8 +37,8 @@ TFDS = ['array-record>=0.8.1', 'tensorflow-datasets>=4.9.10']
 TEST = [
     'compliance-checker>=6',
     'ducc0>=0.40',
+    'gcp-storage-emulator>=2026.7',
     'pytest>=8',
-    'scipy>=1.15',
 ]
 # Peers that the benchmarks compare with; the last three are what a checkout of
 # google-research/spherical-cnn imports.
@@ -60,6 +62,8 @@ EXTRAS = {
     'tfds': TFDS,
     'cuda': ['jax[cuda12]>=0.10,<0.13'],
     'tpu': ['jax[tpu]>=0.10,<0.13'],
+    # prepare_data.py --engine=beam.
+    'beam': ['apache-beam>=2.60'],
     # Not on the package index: installed from its own repository.
     'weatherbench2': [
         'weatherbench2 @ git+https://github.com/google-research/weatherbench2.git'

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 def command(module: str, arguments: Sequence[str]) -> str:
     """A command line as anybody could give it: where folders were is of no interest."""
     line = ' '.join([f'python -m {module}', *arguments])
-    line = re.sub(r'--(official|workdir|folder)[= ]\S+', r'--\1=PATH', line)
+    line = re.sub(
+        r'--(official|weatherbench2|workdir|folder)[= ]\S+', r'--\1=PATH', line
+    )
     return re.sub(r' --output[= ]\S+', '', line)
 
 

@@ -129,8 +129,10 @@ def fit(
         LossLog(table, tensorboard, first_update=first, num_updates=last) as log,
         signals.postponed() as asked,
     ):
-        loop = _Loop(task, settings, saved, log, progress, Stopwatch(first))
-        for update, batch in enumerate(batches, start=first + 1):
+        stopwatch = Stopwatch(first)
+        loop = _Loop(task, settings, saved, log, progress, stopwatch)
+        waited_for = stopwatch.waited_for(batches)
+        for update, batch in enumerate(waited_for, start=first + 1):
             state, result = task.update(state, batch)
             loop.after(update, state, result)
             # The last update is saved in any case, and the training then at its end.
@@ -209,6 +211,7 @@ class _Loop:
             'learning_rate': float(learning_rate_schedule(self.settings)(update - 1)),
             **self._named('loss', np.asarray(result.parts)),
             'updates_per_second': self.stopwatch.rate(update),
+            'data_wait_share': self.stopwatch.waiting(update),
         }
         self._write(update, len(result.parts), values)
 

@@ -7,9 +7,9 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from learning.files import replacing
 
 # `num_steps`: how many parts a loss has, in weather one for every step of a rollout.
+_Item = TypeVar('_Item')
 COLUMNS = ('update', 'num_steps', 'name', 'value')
 
 
@@ -31,6 +32,26 @@ class Stopwatch:
     def start(self, update: int) -> None:
         """Starts anew, after something that is no update."""
         self._update, self._time = update, time.perf_counter()
+        self._waited = 0.0
+
+    def waited_for(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yields `items`, and measures how long each of them was waited for."""
+        iterator = iter(items)
+        while True:
+            before = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self._waited += time.perf_counter() - before
+            yield item
+
+    def waiting(self, update: int) -> float:
+        """Share of the time since the start spent waiting; NaN if none has passed."""
+        if update == self._update:
+            return math.nan
+        return self._waited / (time.perf_counter() - self._time)
 
     def rate(self, update: int) -> float:
         """Updates per second since the start; NaN if there was none."""

@@ -42,7 +42,7 @@ def main() -> None:
         data.store,
         levels=data.stored.levels,
         grid=setup.grid,
-        storage_options=data.storage_options,
+        storage_options=data.options,
     )
     if not _OUTPUT.value:
         run.claim(setup)

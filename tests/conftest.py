@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+import os
 import pathlib
 
 import pytest
+
+# Before anything imports gcsfs: it would open gRPC over TLS to an emulator, and hang.
+os.environ['GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT'] = 'false'
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

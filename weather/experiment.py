@@ -93,6 +93,9 @@ class Data(Group):
       store: path or `gs://` address of a Zarr store in WeatherBench 2 schema. Not
         science: a store that was moved is the same data.
       storage_options: options for fsspec, such as `{'token': 'anon'}`.
+      disk_cache: folder that keeps what was read of a store at an address; empty means
+        that nothing is kept. Several runs may share it.
+      disk_cache_gb: disk space that it may take.
       definitions: variables that the project's table lacks, by name.
       variables: levels in hPa of every variable that is read or forecast; none for a
         surface variable. Channels are in the order of `weather.variables.VARIABLES`.
@@ -101,9 +104,11 @@ class Data(Group):
         valid time of each step, `'output'` only forecasts it.
       statics: static fields that the model reads from the store.
       train, validation, test: first and last date of each period, both included.
+      timestep_hours: the model's step, a multiple of the store's; 0 is the store's own.
       cache_gb: memory for decoded fields that may be read again.
-      prefetch_gb: memory for batches that wait for the device.
-      num_threads: batches that are read at a time.
+      prefetch_gb: memory for batches that wait for the device or are being read; one
+        is read ahead even where it is larger. `Loader.most_bytes` adds it all up.
+      num_threads: threads that read.
       preparation: folder for what is computed from the data once and used by every
         run; empty means the user's cache folder.
     """
@@ -112,6 +117,8 @@ class Data(Group):
         str, Field(min_length=1), AfterValidator(os.path.expanduser), MACHINE
     ]
     storage_options: Annotated[dict[Key, JsonValue], MACHINE] = {}
+    disk_cache: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
+    disk_cache_gb: Annotated[Gigabytes, MACHINE] = 100.0
     # Before `variables`: fields are checked in this order, and those need these.
     definitions: Annotated[dict[str, Definition], AfterValidator(_definitions)] = {}
     variables: Levels = dict.fromkeys(_UPPER_AIR, WEATHERBENCH_LEVELS)
@@ -123,10 +130,19 @@ class Data(Group):
     train: Period
     validation: Period
     test: Period
+    timestep_hours: Annotated[Number, Field(ge=0)] = 0.0
     cache_gb: Annotated[Gigabytes, MACHINE] = 2.0
     prefetch_gb: Annotated[Gigabytes, MACHINE] = 0.5
     num_threads: Annotated[Count, MACHINE] = 2
     preparation: Annotated[str, AfterValidator(os.path.expanduser), MACHINE] = ''
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a store is opened with: `storage_options`, and the cache if any."""
+        if not self.disk_cache:
+            return dict(self.storage_options)
+        cache = {'disk_cache': self.disk_cache, 'disk_cache_gb': self.disk_cache_gb}
+        return {**self.storage_options, **cache}
 
     @property
     def channels(self) -> ChannelIndex:
@@ -283,8 +299,9 @@ class Prepare(Group):
       below_ground: of values that are missing below the ground: `'refuse'` says so
         before anything is written, `'fill'` continues each column downward.
       dtype: `'float32'`; `'bfloat16'` rounds to its 8 bits of precision, stored as
-        float32 that compresses well; `'int16'` packs. Variables that would lose more
-        than 1 % of the standard deviation of one of their levels stay float32.
+        float32 that compresses well; `'int16'` packs. A variable that would lose more
+        than 1 % of the standard deviation of a level is stored in a better way: see
+        `weather.building.packing`.
       compression: of chunks: `'none'`, `'lz4'` or `'zstd'`.
       shard_times: times in one file, each readable by itself; 0: a file for each time.
       climatology: whether the climatology of the training period is written too.

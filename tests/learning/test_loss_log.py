@@ -58,3 +58,23 @@ def test_the_stopwatch_counts_what_it_was_started_for():
     watch = Stopwatch(5)
     assert math.isnan(watch.rate(5))
     assert watch.rate(7) > 0
+
+
+def test_a_stopwatch_tells_how_long_was_waited_since_it_was_started(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr('learning.loss_log.time.perf_counter', lambda: now[0])
+
+    def slow():
+        for number in range(4):
+            now[0] += 1.0
+            yield number
+
+    stopwatch = Stopwatch(0)
+    assert math.isnan(stopwatch.waiting(0))
+    shares = []
+    for update, _ in enumerate(stopwatch.waited_for(slow()), start=1):
+        now[0] += 3.0 if update == 2 else 0.0
+        shares.append(stopwatch.waiting(update))
+        if update == 3:
+            stopwatch.start(update)
+    assert shares == [1.0, 2 / 5, 3 / 6, 1.0]

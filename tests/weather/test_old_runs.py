@@ -39,7 +39,7 @@ def metrics(path: pathlib.Path) -> dict[tuple[str, str], float]:
         return {
             (row['update'], row['name']): float(row['value'])
             for row in csv.DictReader(file)
-            if row['name'] != 'updates_per_second'
+            if row['name'] not in ('updates_per_second', 'data_wait_share')
         }
 
 

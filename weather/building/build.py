@@ -83,8 +83,8 @@ def build_store(
             return '\n'.join([done, *_climatology(plan, scratch)])
         _LOGGER.info('%s', describe(plan))
         plan = wanted.begin()
-        record = _lay_out(plan)
-        _run(plan, record, engine)
+        record = lay_out(plan)
+        _run(plan, engine)
         summary = _finish(plan, record)
         Workshop.close()
         return '\n'.join([*summary, *_climatology(plan, scratch), *_how_to_go_on(plan)])
@@ -234,7 +234,7 @@ def _summary_metadata(plan: Mapping[str, Any], block: int) -> bytes:
     return layout.content_of(memory, METADATA)
 
 
-def _lay_out(plan: Plan) -> RecordWriter:
+def lay_out(plan: Plan) -> RecordWriter:
     """Makes all arrays, and writes those that are small; again changes nothing."""
     place, setup = plan.place, plan.experiment
     described = plan.describe()
@@ -298,10 +298,10 @@ def _write_statics(plan: Plan) -> None:
         place.array(name)[:] = values
 
 
-def _run(plan: Plan, record: RecordWriter, engine: Engine) -> None:
+def _run(plan: Plan, engine: Engine) -> None:
     """Runs what is not done, and what is said to be done and has no file."""
     try:
-        engine(plan, verify.unfinished(plan, record))
+        engine(plan, verify.unfinished(plan))
         missing = verify.missing_files(plan)
         if again := verify.tasks_of(plan, missing):
             _LOGGER.info('files of %s are missing: made again', ', '.join(missing))
@@ -315,7 +315,7 @@ def _run(plan: Plan, record: RecordWriter, engine: Engine) -> None:
             f'cannot write {plan.output}: no space is left on its disk; what is done '
             'is kept: make room, and run the same command'
         ) from error
-    if missing or (left := verify.unfinished(plan, record)):
+    if missing or (left := verify.unfinished(plan)):
         what = missing or [f'{task.names} from {task.start}' for task in left]
         raise ValueError(
             f'expected all of {plan.output} to be written, found missing: {what}; run '

@@ -5,9 +5,21 @@ Zarr v3 has no bfloat16 that every reader knows. Packed they are int16 by the CF
 conventions, `stored * scale_factor + add_offset`, over the variable's plausible range,
 which is known before a value is read and the same for every run; -32768 is NaN.
 
-One scale serves all levels, as CF wants it: that of humidity, 0.06 kg/kg at most near
-the ground, is as large as all that there is at 50 hPa. Where the error is more than
-1 % of a level's standard deviation, the variable stays float32.
+One scale serves all levels, as CF wants it: the steps of humidity, a millionth of the
+0.06 kg/kg near the ground, are larger than its variation at 50 hPa. So each variable is
+stored in the first way that costs at most 1 % of the standard deviation of any of its
+levels, judged at a few times before anything is written and measured when all is.
+
+RMS error over standard deviation at the worst level, and size after LZ4 over that of
+float32 without compression, of the NCEP reanalysis at 2.5 degrees, 13 levels (humidity
+from 300, vertical velocity from 100 hPa on):
+
+                          float32   bfloat16        int16
+    geopotential           0.63     6.2 %   0.14    0.14 %  0.30
+    temperature            0.60     5.4 %   0.12    0.02 %  0.39
+    wind (u)               0.76     0.22 %  0.33    0.03 %  0.41
+    specific humidity      0.80     0.27 %  0.32    0.12 %  0.40
+    vertical velocity      0.85     0.17 %  0.37    3.9 %   0.31
 """
 
 from __future__ import annotations
@@ -21,6 +33,8 @@ from weather.variables import VARIABLES
 
 FLOAT32, BFLOAT16, INT16 = 'float32', 'bfloat16', 'int16'
 TOLERANCE = 0.01
+# What is tried, in this order, for what a config says; float32 always suits.
+_TRIED = {FLOAT32: (), BFLOAT16: (BFLOAT16,), INT16: (INT16, BFLOAT16)}
 _NAN = np.int16(-32768)
 _LARGEST = 32767
 
@@ -127,33 +141,31 @@ def packing_error(values: np.ndarray, kept: np.ndarray) -> PackingError:
 
 
 def choose_packing(name: str, kind: str, samples: np.ndarray) -> Packing:
-    """What suits a variable: the kind, or float32 where that would cost too much.
+    """What suits a variable: the kind, or one that loses less.
 
     Args:
       name: of the variable.
       kind: the packing that is wanted.
       samples: `[time, level, lat, lon]`, fields at a few times.
     """
-    packing = Packing.of(name, kind)
-    if kind == FLOAT32:
-        return packing
-    try:
-        kept = packing.unpack(packing.pack(samples))
-    except ValueError:
-        return Packing()
-    share = relative_error(packing_error(samples, kept), samples)
-    return packing if share.max(initial=0) <= TOLERANCE else Packing()
+    for tried in _TRIED[kind]:
+        packing = Packing.of(name, tried)
+        try:
+            kept = packing.unpack(packing.pack(samples))
+        except ValueError:  # Beyond the range.
+            continue
+        share = relative_error(packing_error(samples, kept), samples)
+        if share.max(initial=0) <= TOLERANCE:
+            return packing
+    return Packing()
 
 
 def relative_error(error: PackingError, samples: np.ndarray) -> np.ndarray:
     """`[level]`: RMS error as a share of the standard deviation; 0 of a constant."""
-    with np.errstate(invalid='ignore'):
-        finite = np.isfinite(samples)
-        std = np.std(
-            np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1),
-            axis=1,
-            dtype=np.float64,
-            where=np.moveaxis(finite, 1, 0).reshape(samples.shape[1], -1),
-        )
-        share = np.sqrt(error.square.mean(axis=0)) / std
-    return np.nan_to_num(share, nan=0.0)
+    levels = np.moveaxis(samples, 1, 0).reshape(samples.shape[1], -1)
+    shares = []
+    for values, square in zip(levels, error.square.mean(axis=0), strict=True):
+        values = values[np.isfinite(values)].astype(np.float64)
+        std = values.std() if values.size else 0.0
+        shares.append(np.sqrt(square) / std if std else 0.0)
+    return np.array(shares)

@@ -8,6 +8,7 @@ whether the same is asked for again.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -59,7 +60,7 @@ class Plan:
     num_threads: int
     slab_bytes: int
 
-    @property
+    @functools.cached_property
     def experiment(self) -> Experiment:
         """The experiment."""
         return Experiment.from_config(self.setup)

@@ -207,12 +207,16 @@ def describe(plan: Plan) -> str:
 def _unpacked(plan: Plan) -> list[str]:
     """Says which variables are not stored as the config says, and why."""
     kind = plan.experiment.prepare.dtype
-    left = [name for name in plan.levels if plan.packing[name].kind != kind]
-    if not left:
+    others = [
+        f'{name} as {plan.packing[name].kind}'
+        for name in plan.levels
+        if plan.packing[name].kind != kind
+    ]
+    if not others:
         return []
     return [
         f'  {kind} would cost more than 1 % of the standard deviation of a level: '
-        f'float32 for {", ".join(left)}'
+        f'{", ".join(others)}'
     ]
 
 

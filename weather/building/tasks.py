@@ -169,59 +169,68 @@ class Workshop:
             for name in names
         }
         for number in sorted({i for name in names for i in self.found[name]}):
-            for part in self._parts(names, times, number):
-                self._fill_in(fields, times, part, number)
+            for together, here in self._together(names, times, number):
+                for part in self._parts(together, times, here, number):
+                    self._fill_in(fields, together, times, part, number)
         if self.setup.prepare.below_ground == 'fill':
             return self._fill_ground(fields)
         return fields
 
-    def _parts(
+    def _together(
         self, names: Sequence[str], times: np.ndarray, number: int
-    ) -> list[np.ndarray]:
-        """Times, as positions in `times`, that are read from a source at once."""
-        dataset = self.sources[number].dataset
-        here = {
-            name: np.flatnonzero(self.places(name).source[times] == number)
-            for name in names
-        }
-        longest = max(here, key=lambda name: here[name].size)
-        of_longest = here[longest]
-        if not of_longest.size:
-            return []
+    ) -> list[tuple[list[str], np.ndarray]]:
+        """Variables that a source has at the same times, and these in `times`."""
+        groups: dict[bytes, tuple[list[str], np.ndarray]] = {}
         for name in names:
-            if here[name].size and not np.array_equal(here[name], of_longest):
+            here = np.flatnonzero(self.places(name).source[times] == number)
+            groups.setdefault(here.tobytes(), ([], here))[0].append(name)
+        found = [(of, here) for of, here in groups.values() if here.size]
+        if self.setup.prepare.regridding == 'spectral':
+            for of, here in found:
+                self._check_winds(names, of, times[here[0]], number)
+        return found
+
+    def _check_winds(
+        self, names: Sequence[str], found: Sequence[str], time: int, number: int
+    ) -> None:
+        """Refuses one component of a wind without the other: harmonics mix them."""
+        for pair in wind_pairs():
+            both = {pair.eastward, pair.northward}
+            if both <= set(names) and len(both & set(found)) == 1:
                 raise ValueError(
-                    f'expected {longest} and {name} in the same source at all times, '
-                    f'found {self.sources[number].address} with one of them at '
-                    f'{self._text(times[np.setxor1d(here[name], of_longest)[0]])}; '
-                    'they are regridded together: give one source that has both'
+                    f'expected {pair.eastward} and {pair.northward} in the same source '
+                    f'at all times, found {self.sources[number].address} with one of '
+                    f'them alone at {self._text(time)}; give one --source that has '
+                    'both, or say prepare.regridding=conservative'
                 )
-        places = self.places(longest)
-        positions = places.positions[times[of_longest]]
+
+    def _parts(
+        self, names: Sequence[str], times: np.ndarray, here: np.ndarray, number: int
+    ) -> list[np.ndarray]:
+        """Cuts times, given as places in `times`, into what is read at once."""
+        name = names[0]
+        positions = self.places(name).positions[times[here]]
         num_parts = positions.shape[1] * len(names)
-        field = _levels_of(dataset[longest], self.plan.levels[longest])
-        # In whole chunks of the source; ascending, and apart where sums overlap none.
+        field = _levels_of(self.sources[number].dataset[name], self.plan.levels[name])
+        # In whole chunks of the source.
         blocks = time_blocks(
             field,
             positions[:, -1],
             max_bytes=max(1, self.plan.slab_bytes // num_parts),
         )
         borders = np.cumsum([block.size for block in blocks])[:-1]
-        return np.split(of_longest, borders)
+        return np.split(here, borders)
 
     def _fill_in(
         self,
         fields: Mapping[str, np.ndarray],
+        names: Sequence[str],
         times: np.ndarray,
         part: np.ndarray,
         number: int,
     ) -> None:
         """Reads and regrids one part of the times from one source."""
-        read = {
-            name: self._read(name, times[part], number)
-            for name in fields
-            if number in self.found[name]
-        }
+        read = {name: self._read(name, times[part], number) for name in names}
         made = self._regrid(read, number)
         for name, values in made.items():
             self._check(name, read[name], values, times[part])

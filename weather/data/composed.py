@@ -7,7 +7,7 @@ many arrays or files a variable comes from.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,32 @@ class Stacked(Composed):
         """See `AnyVariable`."""
         inner = (*box[: self._axis], *box[self._axis + 1 :])
         return _versions((p, inner) for p in self._parts[box[self._axis]])
+
+
+class Squeezed(Composed):
+    """A variable without some of its axes, of one entry each."""
+
+    def __init__(self, variable: AnyVariable, axes: Collection[str]):
+        dims = tuple(dim for dim in variable.dims if dim not in axes)
+        super().__init__(variable, dims, sizes_of(variable), chunks_of(variable))
+        self._variable = variable
+        self._left_out = tuple(
+            axis for axis, dim in enumerate(variable.dims) if dim in axes
+        )
+
+    def _whole_box(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
+        inner = list(box)
+        for axis in self._left_out:
+            inner.insert(axis, slice(0, 1))
+        return tuple(inner)
+
+    def read(self, box: tuple[slice, ...]) -> np.ndarray:
+        """See `AnyVariable`."""
+        return self._variable.read(self._whole_box(box)).squeeze(self._left_out)
+
+    def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
+        """See `AnyVariable`."""
+        return self._variable.version(self._whole_box(box))
 
 
 class MergedVersions(Composed):

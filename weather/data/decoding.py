@@ -15,9 +15,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from weather.data import units
-from weather.data.sources import RawVariable
+from weather.data.sources import DirectVariable, RawVariable
 from weather.variables import VARIABLES
 
+# Numbers unpacked at a time: what lies in between, in float64, stays in the processor's
+# cache.
+_PORTION = 2**15
 _HORIZONTAL = {'latitude', 'longitude'}
 # Quantities of which a whole chunk is never exactly 0.
 _NEVER_ZERO = ('K', 'Pa', 'm2 s-2', 'm s-1')
@@ -101,6 +104,16 @@ class Packing(NamedTuple):
         if low > -np.inf or high < np.inf:
             values[(stored < low) | (stored > high)] = np.nan
         return values
+
+    def unpack_into(self, out: np.ndarray, stored: np.ndarray) -> None:
+        """Like `unpack`, into `out`, portion by portion."""
+        if not (out.flags.c_contiguous and stored.flags.c_contiguous):
+            out[...] = self.unpack(stored)
+            return
+        values, numbers = out.reshape(-1), stored.reshape(-1)
+        for start in range(0, numbers.size, _PORTION):
+            portion = slice(start, start + _PORTION)
+            values[portion] = self.unpack(numbers[portion])
 
 
 def _signedness(dtype: np.dtype, attributes: Mapping[str, Any]) -> np.dtype:
@@ -238,7 +251,8 @@ class DecodedVariable:
             self._packing = Packing.of(raw.dtype, raw.attributes, convert)
         except ValueError as error:
             raise ValueError(f'{name} in {source}: {error}') from None
-        self._raw = raw
+        self._raw: Any = raw
+        self._is_direct = self._packing.trivial and isinstance(raw, DirectVariable)
         self._added = (1,) * (len(dims) - len(raw.dims))
         self.name = name
         self.dims = dims
@@ -259,6 +273,23 @@ class DecodedVariable:
                 values = np.where(holes, np.nan, values)
         return values[(None,) * len(self._added)] if self._added else values
 
+    @property
+    def raw(self) -> RawVariable:
+        """The array as it is stored."""
+        return self._raw
+
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """Like `read`, into `out`; without a copy where stored numbers are values."""
+        values, inner = out[(0,) * len(self._added)], box[len(self._added) :]
+        if self._is_direct and values.dtype == self.dtype:
+            self._raw.read_into(values, inner)
+            stored = values
+        else:
+            stored = self._raw.read(inner)
+            self._packing.unpack_into(values, stored)
+        if self._is_fill_a_value and self._may_be_absent(stored, inner):
+            values[np.broadcast_to(self._holes(inner), values.shape)] = np.nan
+
     def version(self, box: tuple[slice, ...]) -> Iterator[str] | None:
         """Returns what changes when the values of a box may have: see `RawVariable`."""
         stored = self._raw.version(box[len(self._added) :])
@@ -266,6 +297,16 @@ class DecodedVariable:
             return None
         packing = f'{self._packing} {self.dtype} {self._raw.fill_value}'
         return itertools.chain([packing], stored)
+
+    @functools.cached_property
+    def is_within_float32(self) -> bool:
+        """Whether no stored number is infinite in float32 that was not infinite."""
+        if self.dtype.kind not in 'iu':
+            return bool(self.dtype == np.float32 and self._packing.trivial)
+        limits = np.array([np.iinfo(self.dtype).min, np.iinfo(self.dtype).max], float)
+        # `_Unsigned` may double the range.
+        bound = np.abs(2 * limits * self._packing.scale).max()
+        return bool(bound + abs(self._packing.offset) < np.finfo(np.float32).max)
 
     @functools.cached_property
     def _is_fill_a_value(self) -> bool:

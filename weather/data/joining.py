@@ -19,7 +19,7 @@ from learning.spelling import did_you_mean
 from sphere_ops.grid import COORDINATE_TOLERANCE_DEGREES
 from weather.data import sources
 from weather.data.axes import eastward
-from weather.data.composed import Joined, OneTime, Tile, sizes_of
+from weather.data.composed import Joined, OneTime, Squeezed, Tile, sizes_of
 from weather.data.decoding import AnyVariable
 from weather.data.names import known_with_aliases, read_names
 from weather.data.parts import Part, Reading, read_parts
@@ -32,6 +32,8 @@ from weather.outputs import TIES
 from weather.variables import VARIABLES
 
 _LOGGER = logging.getLogger(__name__)
+# What an axis of one entry is kept of.
+_OF_AN_ATMOSPHERE = set(DIMS) - {'member', 'prediction_timedelta'}
 
 Wanted = Mapping[str, tuple[str, str]]
 
@@ -190,6 +192,12 @@ def _levels(parts: Sequence[Part]) -> set[float]:
     return {level for of_part in levels for level in of_part.tolist()}
 
 
+def has_leads(part: Part) -> bool:
+    """Whether times are those of starts, and not those at which fields are valid."""
+    leads = part.coordinates.get('prediction_timedelta', np.zeros(1))
+    return leads.size > 1 or leads[0].astype(np.int64) != 0
+
+
 def _as_atmosphere(part: Part) -> Part:
     """Takes the time from what never changes, and leaves forecasts out.
 
@@ -199,15 +207,19 @@ def _as_atmosphere(part: Part) -> Part:
     variables: dict[str, AnyVariable] = {}
     for name, variable in part.variables.items():
         known = VARIABLES.get(name)
-        if sizes_of(variable).get('prediction_timedelta', 1) > 1:
+        if 'prediction_timedelta' in variable.dims and has_leads(part):
             refused[name] = (
                 f'{name} has an axis of lead times in {part.address}, and other '
                 'variables have none: open forecasts by themselves'
             )
-        elif known and known.role == 'static' and 'time' in variable.dims:
-            variables[name] = OneTime(variable)
-        else:
-            variables[name] = variable
+            continue
+        # Of one member, or beside the fields in one file and not in another.
+        sizes = sizes_of(variable)
+        axes = [d for d, n in sizes.items() if n == 1 and d not in _OF_AN_ATMOSPHERE]
+        variable = Squeezed(variable, axes) if axes else variable
+        if known and known.role == 'static' and 'time' in variable.dims:
+            variable = OneTime(variable)
+        variables[name] = variable
     used = {dim for variable in variables.values() for dim in variable.dims}
     coordinates = {dim: of for dim, of in part.coordinates.items() if dim in used}
     return dataclasses.replace(

@@ -1,32 +1,39 @@
 """Training batches: a pure function of (seed, update, number of steps).
 
 Nothing about the position in the data is stored: any update's batch can be asked for
-at any time, by any number of threads, and is the same. Fields stay per variable, since
-stacking and normalising are cheaper inside jit than on the host.
+at any time, by any number of threads, and is the same; so are the rows of it that each
+of several processes reads. Fields stay per variable, since stacking and normalising are
+cheaper inside jit than on the host.
+
+Memory is bounded in bytes, see `Loader.most_bytes`: the cache, the batches that wait or
+are being read, the two that were handed out last, and what threads hold of chunks.
 """
 
 from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
+import dataclasses
 import functools
-import logging
-import threading
-from collections.abc import Callable, Generator
+import hashlib
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
-import cachetools
 import numpy as np
 
+from weather.data.buffers import Buffers
+from weather.data.slabs import Slab, SlabReader
 from weather.data.store import Atmosphere
 from weather.data.windows import WindowIndex
-
-_LOGGER = logging.getLogger(__name__)
 
 GIGABYTE = 10**9
 # Batches waiting per thread, at most: more smooth nothing, and tiny batches would
 # otherwise queue by the ten thousand before they fill their bytes.
 _DEPTH = 4
+# What a thread reads at a time, at least: less, and the handing out would tell.
+_TASK_BYTES = 2**20
 
 
 class Batch(NamedTuple):
@@ -40,6 +47,44 @@ class Batch(NamedTuple):
 
     fields: dict[str, np.ndarray]
     valid_times: np.ndarray
+
+    def digests(self) -> list[str]:
+        """Of each window, what tells its content from any other."""
+        return [_digest(self, row) for row in range(len(self.valid_times))]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Which rows of every batch a process reads: those of one of `count` equal parts.
+
+    Attributes:
+      index: of the part, from 0.
+      count: of the parts.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def rows(self, batch_size: int) -> slice:
+        """The rows of a batch.
+
+        Raises:
+          ValueError: no such part, or none of equal size.
+        """
+        if not 0 <= self.index < self.count:
+            raise ValueError(
+                f'expected a part from 0 to {self.count - 1}, got {self.index}'
+            )
+        if batch_size % self.count:
+            raise ValueError(
+                f'expected training.batch_size as a multiple of the {self.count} '
+                f'processes, got {batch_size}'
+            )
+        size = batch_size // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+WHOLE = Part()
 
 
 class Loader:
@@ -55,18 +100,20 @@ class Loader:
         cache_bytes: int = 0,
         prefetch_bytes: int = GIGABYTE,
         num_threads: int = 2,
+        part: Part = WHOLE,
     ):
         """Prepares to read; nothing is read yet.
 
         Args:
           atmosphere: the opened store.
           windows: which windows of it to draw from.
-          batch_size: windows per batch.
+          batch_size: windows per batch, over all processes.
           seed: of the permutation of each epoch, >= 0.
-          cache_bytes: most that decoded fields may occupy between batches.
-          prefetch_bytes: most that batches read ahead may occupy; one batch is always
-            read ahead.
-          num_threads: batches read at a time.
+          cache_bytes: most that decoded fields may occupy which no batch holds.
+          prefetch_bytes: most that batches may occupy which wait or are being read;
+            one batch is always read ahead, even if it is larger.
+          num_threads: threads that read, many of them at one batch.
+          part: which rows of each batch this process reads.
 
         Raises:
           ValueError: sizes that do not fit, or times that are not whole hours.
@@ -81,13 +128,15 @@ class Loader:
         self.windows = windows
         self.batch_size = batch_size
         self.seed = seed
+        self.cache_bytes = cache_bytes
         self.prefetch_bytes = prefetch_bytes
         self.num_threads = num_threads
+        self._rows = part.rows(batch_size)
         self._hours = _whole_hours(atmosphere.times)
-        self._slabs = _SlabReader(atmosphere, cache_bytes)
+        self.slabs = SlabReader(atmosphere, cache_bytes)
 
     def batch(self, update: int, num_steps: int) -> Batch:
-        """Reads the batch of an update.
+        """Reads the batch of an update, with all threads.
 
         Windows are drawn epoch by epoch, each a new permutation of all windows of
         `num_steps`; a batch may straddle epochs.
@@ -102,13 +151,9 @@ class Loader:
         Raises:
           ValueError: a chunk that cannot be read or holds NaN, naming it.
         """
-        starts = self._starts(update, num_steps)
-        times = starts[:, None] + np.arange(num_steps + 1)
-        fields = {
-            name: self._slabs.read(name, starts, num_steps + 1)
-            for name in self.atmosphere.levels
-        }
-        return Batch(fields, self._hours[times])
+        one = self.batches(update, update + 1, lambda _: num_steps)
+        with contextlib.closing(one):
+            return next(one)
 
     def batches(
         self, first_update: int, last_update: int, num_steps_at: Callable[[int], int]
@@ -117,7 +162,7 @@ class Loader:
 
         Batches are read ahead by threads. An error while reading is raised here, in
         its turn. Close the iterator (`contextlib.closing`) to stop early: it waits for
-        the batches being read and frees them.
+        the slabs being read and frees them.
 
         Args:
           first_update: number of the first update.
@@ -134,22 +179,107 @@ class Loader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def batch_bytes(self, num_steps: int) -> int:
-        """Returns the size of a batch."""
-        channels = sum(len(of) or 1 for of in self.atmosphere.levels.values())
-        horizontal = self.atmosphere.grid.num_lat * self.atmosphere.grid.num_lon
-        return 4 * self.batch_size * (num_steps + 1) * channels * horizontal
+        """Returns the size of this process's rows of a batch."""
+        points = sum(math.prod(self.slabs.shape(n)) for n in self.atmosphere.levels)
+        return 4 * (self._rows.stop - self._rows.start) * (num_steps + 1) * points
+
+    def most_bytes(self, num_steps: int) -> int:
+        """Returns the most that rollouts of `num_steps` make the loader hold at once.
+
+        That is the cache; batches that wait or are being read; the one handed out last
+        and the one before it, which whoever asks for the next may still hold; and for
+        each thread a slab that it copies and twice a stored chunk, encoded and decoded.
+        JAX on a CPU uses the arrays as they are: those that it holds longer come on
+        top.
+        """
+        batch = self.batch_bytes(num_steps)
+        slabs = [4 * math.prod(self.slabs.shape(n)) for n in self.atmosphere.levels]
+        threads = self.num_threads * (max(slabs) + 2 * self.slabs.chunk_bytes)
+        waiting = max(self.prefetch_bytes, batch)
+        return self.cache_bytes + waiting + 2 * batch + threads
+
+    def start(
+        self,
+        update: int,
+        num_steps: int,
+        *,
+        submit: Callable[..., _Future],
+        buffers: Buffers,
+    ) -> _Reading:
+        """Begins to read the batch of an update; `submit` hands work to threads."""
+        starts = self._starts(update, num_steps)
+        times = self.windows.positions(starts, num_steps)
+        names = list(self.atmosphere.levels)
+        arrays = buffers.empty(
+            [(*times.shape, *self.slabs.shape(name)) for name in names]
+        )
+        fields = dict(zip(names, arrays, strict=True))
+        pieces = (
+            _Piece(field[row, first:stop], name, of_row[first:stop].tolist())
+            for row, of_row in enumerate(times)
+            for name, field in fields.items()
+            for first, stop in self.slabs.portions(name, of_row, least=_TASK_BYTES)
+        )
+        tasks = [submit(self._read, task) for task in _grouped(pieces)]
+        return _Reading(Batch(fields, self._hours[times]), tasks)
+
+    def _read(self, pieces: Sequence[_Piece]) -> list[Slab]:
+        return [slab for piece in pieces for slab in self.slabs.fill(*piece)]
 
     def _starts(self, update: int, num_steps: int) -> np.ndarray:
-        """Returns the first times of the windows of a batch, `[batch]`."""
+        """Returns the first times of this process's windows of a batch."""
         starts = self.windows.starts(num_steps)
         # Draws are numbered through: the order does not know where updates begin.
-        draws = update * self.batch_size + np.arange(self.batch_size)
+        draws = update * self.batch_size + np.arange(self.batch_size)[self._rows]
         epochs, places = np.divmod(draws, starts.size)
         chosen = [
             _permutation(self.seed, int(epoch), starts.size)[place]
             for epoch, place in zip(epochs, places, strict=True)
         ]
         return starts[chosen]
+
+
+_Future = concurrent.futures.Future[list[Slab]]
+
+
+class _Piece(NamedTuple):
+    """Consecutive times of a window and a variable, and where they belong."""
+
+    out: np.ndarray
+    name: str
+    times: list[int]
+
+
+def _grouped(pieces: Iterator[_Piece]) -> Iterator[list[_Piece]]:
+    """Puts pieces together until they are worth a task."""
+    task: list[_Piece] = []
+    size = 0
+    for piece in pieces:
+        task.append(piece)
+        size += piece.out.nbytes
+        if size >= _TASK_BYTES:
+            yield task
+            task, size = [], 0
+    if task:
+        yield task
+
+
+class _Reading:
+    """A batch that is being read.
+
+    While it is referred to, its slabs are there for other batches to be copied from.
+    """
+
+    def __init__(self, batch: Batch, tasks: Sequence[_Future]):
+        self._batch = batch
+        self._tasks = tasks
+        self.num_bytes = sum(field.nbytes for field in batch.fields.values())
+
+    def result(self) -> Batch:
+        """Waits for all of it; raises what went wrong."""
+        for task in self._tasks:
+            task.result()
+        return self._batch
 
 
 class _ReadAhead:
@@ -166,29 +296,44 @@ class _ReadAhead:
         self._pool = pool
         self._updates = updates
         self._num_steps_at = num_steps_at
-        self._entries: collections.deque[
-            tuple[int, concurrent.futures.Future[Batch]]
-        ] = collections.deque()
+        self._waiting: collections.deque[_Reading] = collections.deque()
+        self._in_use: _Reading | None = None
+        self._buffers = Buffers()
         self._fill()
 
     def take(self) -> Batch:
         """Returns the next batch, having started to read further ones."""
-        batch = self._entries.popleft()[1].result()
+        batch = self._waiting[0].result()
+        # Let go of the one before first: more may be begun than was there.
+        self._in_use = self._waiting.popleft()
         self._fill()
         return batch
 
     def _fill(self) -> None:
         loader = self._loader
-        while self._updates and len(self._entries) < _DEPTH * loader.num_threads:
+        while self._updates and len(self._waiting) < _DEPTH * loader.num_threads:
             num_steps = self._num_steps_at(self._updates[0])
+            waiting = sum(reading.num_bytes for reading in self._waiting)
             size = loader.batch_bytes(num_steps)
-            waiting = sum(waiting for waiting, _ in self._entries)
             # The first in any case, or a batch larger than all would never be read.
-            if self._entries and waiting + size > loader.prefetch_bytes:
+            if self._waiting and waiting + size > loader.prefetch_bytes:
                 return
-            future = self._pool.submit(loader.batch, self._updates[0], num_steps)
-            self._entries.append((size, future))
+            reading = loader.start(
+                self._updates[0],
+                num_steps,
+                submit=self._pool.submit,
+                buffers=self._buffers,
+            )
+            self._waiting.append(reading)
             self._updates = self._updates[1:]
+
+
+def _digest(batch: Batch, row: int) -> str:
+    digest = hashlib.sha256(batch.valid_times[row].tobytes())
+    for name, field in batch.fields.items():
+        digest.update(f'{name} {field[row].shape} '.encode())
+        digest.update(np.ascontiguousarray(field[row]).data)
+    return digest.hexdigest()
 
 
 # Few: batches that are being read are of one epoch or two, of one length or two.
@@ -209,96 +354,3 @@ def _whole_hours(times: np.ndarray) -> np.ndarray:
             'select times at full hours'
         )
     return hours.astype(np.int64)
-
-
-class _SlabReader:
-    """Reads all levels of a variable at a time (a slab), remembering recent ones."""
-
-    def __init__(self, atmosphere: Atmosphere, cache_bytes: int):
-        self._fields = atmosphere.fields
-        self._levels = atmosphere.levels
-        self._positions = {
-            name: _level_positions(atmosphere, of_name)
-            for name, of_name in atmosphere.levels.items()
-        }
-        self._cache: cachetools.LRUCache[tuple[str, int], np.ndarray]
-        self._cache = cachetools.LRUCache(cache_bytes, lambda slab: slab.nbytes)
-        self._lock = threading.Lock()
-
-    def read(self, name: str, starts: np.ndarray, length: int) -> np.ndarray:
-        """Reads windows of a variable, `[start, length, level, lat, lon]`."""
-        field = self._fields[name]
-        levels = max(len(self._levels[name]), 1)
-        out = np.empty((starts.size, length, levels, *field.shape[-2:]), np.float32)
-        for window, start in zip(out, starts.tolist(), strict=True):
-            self._read_window(name, window, start)
-        return out
-
-    def _read_window(self, name: str, out: np.ndarray, start: int) -> None:
-        """Fills `out` `[time, level, lat, lon]`: from memory, the rest in few reads."""
-        # Windows overlap: times that another one has read are copied from memory.
-        known = [self._recall(name, start + i) for i in range(len(out))]
-        for i, slab in enumerate(known):
-            if slab is not None:
-                out[i] = slab
-        missing = np.array([slab is None for slab in known])
-        # Where runs of missing times begin and end, in turn: each is one reading.
-        edges = np.flatnonzero(np.diff(missing, prepend=False, append=False))
-        for first, stop in edges.reshape(-1, 2).tolist():
-            self._read_run(name, out[first:stop], start + first)
-
-    def _read_run(self, name: str, out: np.ndarray, start: int) -> None:
-        """Reads consecutive times from the store into `out` and remembers them."""
-        field = self._fields[name]
-        selection = {'time': np.arange(start, start + len(out))}
-        if self._levels[name]:
-            selection['level'] = self._positions[name]
-            field.read_into(out, selection)
-        else:
-            field.read_into(out[:, 0], selection)
-        # A sum is several times cheaper than looking at every value, and no sum of
-        # finite physical values overflows.
-        with np.errstate(all='ignore'):
-            finite = np.isfinite(np.sum(out))
-        if not finite:
-            self._refuse(name, out, start)
-        for i, slab in enumerate(out):
-            self._remember(name, start + i, slab)
-
-    def _refuse(self, name: str, values: np.ndarray, start: int) -> None:
-        """Raises `ValueError` for the first value that is not finite."""
-        bad = np.argwhere(~np.isfinite(values))
-        if not bad.size:
-            return
-        time, level = bad[0][:2].tolist()
-        field = self._fields[name]
-        levels = self._levels[name]
-        channel = f'{name}@{levels[level]}' if levels else name
-        when = field.times[start + time].astype('datetime64[s]')
-        raise ValueError(
-            f'expected finite values, found NaN or infinity in {channel} at {when} of '
-            f'{field.source}, which has changed since its missing values were looked '
-            'for; delete invalid_times.json in the run directory and start again, or '
-            'leave the channel out of config.data.variables'
-        )
-
-    def _recall(self, name: str, time: int) -> np.ndarray | None:
-        # Even to look changes the order of what was used last.
-        with self._lock:
-            return self._cache.get((name, time))
-
-    def _remember(self, name: str, time: int, slab: np.ndarray) -> None:
-        if slab.nbytes > self._cache.maxsize:
-            return  # The cache would raise.
-        # A copy: the slab is a part of a batch, which would stay in memory whole.
-        copy = slab.copy()
-        with self._lock:
-            self._cache[name, time] = copy
-
-
-def _level_positions(atmosphere: Atmosphere, levels: tuple[float, ...]) -> np.ndarray:
-    """Returns where `levels`, in their order, stand on the level axis."""
-    if not levels:
-        return np.empty(0, np.int64)
-    order = atmosphere.dataset['level'].values.tolist()
-    return np.array([order.index(level) for level in levels])

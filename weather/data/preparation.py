@@ -38,8 +38,7 @@ from weather.data.statistics import (
     scan,
 )
 from weather.data.store import Atmosphere
-from weather.data.times import common_timestep
-from weather.data.windows import invalid_times
+from weather.data.windows import invalid_times, model_step
 from weather.entries import not_after
 from weather.experiment import Experiment
 from weather.variables import Channel, ChannelIndex
@@ -80,7 +79,10 @@ def prepare(
     Raises:
       ValueError: a channel that cannot be scaled, or a chunk that cannot be read.
     """
-    training, validation = _parts(setup, atmosphere, timestep)
+    return _prepare(*_parts(setup, atmosphere, timestep))
+
+
+def _prepare(training: _Part, validation: _Part) -> Preparation:
     scanned = training.scan()
     found = [scanned.invalid_times, validation.search()]
     # Each once: the periods may overlap.
@@ -104,6 +106,7 @@ def prepare_run(
       ValueError: as `prepare`; or statistics of another store or period.
     """
     started = files.checkpoints.is_dir() and any(files.checkpoints.iterdir())
+    parts = functools.lru_cache(lambda: _parts(setup, atmosphere, timestep))
     statistics = _unless_damaged(files.statistics, load_statistics, setup.data.stored)
     invalid = _unless_damaged(files.invalid_times, _read_times)
     if statistics is not None:
@@ -112,7 +115,7 @@ def prepare_run(
         if key is None and not started:
             _check_store(statistics, setup, files)
         elif not started:
-            training, validation = _parts(setup, atmosphere, timestep)
+            training, validation = parts()
             if key != training.key:
                 _LOGGER.info('%s has changed since: prepared anew', atmosphere.source)
                 statistics = invalid = None
@@ -122,7 +125,7 @@ def prepare_run(
             ):
                 invalid = None  # Found by a check since.
     if statistics is None or invalid is None:
-        prepared = prepare(setup, atmosphere, timestep=timestep)
+        prepared = _prepare(*parts())
         if statistics is None:
             statistics = prepared.statistics
             save_statistics(statistics, files.statistics)
@@ -144,13 +147,14 @@ def _parts(
 ) -> tuple[_Part, _Part]:
     """The training period and the validation period."""
     data = setup.data
-    step = common_timestep(atmosphere.times) if timestep is None else timestep
+    if timestep is None:
+        timestep = model_step(atmosphere.times, data.timestep_hours)
     record = believed_record(atmosphere, data.storage_options)
     unusable = unusable_times(setup, atmosphere)
 
     def part(period: tuple[str, str]) -> _Part:
         home = preparation_folder(setup)
-        return _Part(atmosphere, data.stored, period, home, step, record, unusable)
+        return _Part(atmosphere, data.stored, period, home, timestep, record, unusable)
 
     return part(data.train), part(data.validation)
 
@@ -218,6 +222,10 @@ class _Part:
         except (OSError, ValueError) as error:
             self._missed(error, 'missing values')
         dataset = self.atmosphere.dataset.isel(time=self._positions)
+        if self._faulty:
+            # Not read: they may be unreadable.
+            usable = ~np.isin(dataset['time'].values, self.unusable_times)
+            dataset = dataset.isel(time=usable)
         found = self._with_unusable(invalid_times(dataset, self.channels.levels))
         self._keep(found)
         return found

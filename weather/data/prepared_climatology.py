@@ -150,7 +150,7 @@ class _Wanted:
             atmosphere = open_atmosphere(
                 store or data.store,
                 levels=data.channels.levels,
-                storage_options=data.storage_options,
+                storage_options=data.options,
             )
         return cls(
             atmosphere,

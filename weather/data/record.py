@@ -14,13 +14,16 @@ or packed, after that, and unpacked again.
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -255,24 +258,47 @@ class Record:
         os.utime(pathlib.Path(self.address, GROUP, 'zarr.json'))
 
     def is_older_than_its_fields(self) -> bool:
-        """Whether, on a local disk, a file of a recorded variable changed after it.
+        """Whether, on a local disk, a chunk of a recorded variable changed after it.
 
-        Folders count: one changes when a chunk in it is replaced or removed.
+        The folder of a chunk counts as well: it changes when a chunk is put there that
+        says it is old, or is removed.
         """
         folder = pathlib.Path(self.address)
         if not folder.is_dir():
             return False
         written = _newest(folder / GROUP)
-        return any(_newest(folder / name) > written for name in self._groups)
+
+        def changed(name: str) -> bool:
+            array = getattr(self._store.variable(name), 'array', None)
+            return array is None or any(
+                time > written for time in _times_of_change(array, folder / name)
+            )
+
+        # Waiting for the disk, and not for each other.
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            return any(pool.map(changed, self._groups))
 
 
 def _newest(folder: pathlib.Path) -> int:
     """Time of the last change within a folder, ns."""
-    newest, folders = os.stat(folder).st_mtime_ns, [os.fspath(folder)]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                newest = max(newest, entry.stat().st_mtime_ns)
-                if entry.is_dir():
-                    folders.append(entry.path)
-    return newest
+    return max(os.stat(path).st_mtime_ns for path in [folder, *folder.rglob('*')])
+
+
+def _times_of_change(array: zarr.Array, folder: pathlib.Path) -> Iterator[int]:
+    """When every chunk, or its folder, changed last, ns."""
+    yield os.stat(folder / 'zarr.json').st_mtime_ns
+    sizes = array.shards or array.chunks  # What is one file.
+    numbers = [range(-(-n // k)) for n, k in zip(array.shape, sizes, strict=True)]
+    last = ''
+    # Each asked for by its name: to list so many folders would take ten times as long.
+    for place in itertools.product(*numbers):
+        path = f'{folder}/{array.metadata.encode_chunk_key(place)}'
+        with contextlib.suppress(FileNotFoundError):
+            yield os.stat(path).st_mtime_ns
+        parent = os.path.dirname(path)
+        while parent != last:
+            try:
+                yield os.stat(parent).st_mtime_ns
+                last = parent
+            except FileNotFoundError:
+                parent = os.path.dirname(parent)

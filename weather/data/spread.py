@@ -113,7 +113,8 @@ def stream(
       step: time over which a change is taken.
       area_weights: `[lat]`, mean 1.
       max_bytes: size of a block in float64; one time at least.
-      excluded: `[time, level]` of the whole axis, times to be left out.
+      excluded: `[time, level]` of the whole axis, times to be left out: they are not
+        read, for they may be unreadable.
     """
     before = step_before(field.time.values, step, period)
     usable = np.zeros(before.size, bool)
@@ -137,7 +138,7 @@ def stream(
     for block in blocks:
         length = block.stop - block.start
         fields = buffer[held : held + length]
-        fields[...] = field[block].values.reshape(fields.shape)
+        _read(field, block, excluded[block], fields)
         rows = np.where(before[block] < 0, -1, before[block] - block.start + held)
         found = Spreads.of(
             summarise(fields, _rows(buffer, rows), area_weights),
@@ -150,6 +151,24 @@ def stream(
         tendency = tendency.merge(found.tendency)
         buffer[:held] = buffer[length : length + held].copy()
     return Spreads(state, tendency, usable[period])
+
+
+def _read(
+    field: xarray.DataArray, block: slice, excluded: np.ndarray, out: np.ndarray
+) -> None:
+    """Reads a block into `[time, level, lat, lon]`; what is excluded is NaN."""
+    partial = excluded.any(axis=1)
+    if not partial.any():
+        out[...] = field[block].values.reshape(out.shape)
+        return
+    out[...] = np.nan
+    times = np.arange(block.start, block.stop)
+    if not partial.all():
+        whole = field[times[~partial]].values
+        out[~partial] = whole.reshape(-1, *out.shape[1:])
+    for row in np.flatnonzero(partial & ~excluded.all(axis=1)):
+        levels = np.flatnonzero(~excluded[row])
+        out[row, levels] = field[times[row]].isel(level=levels).values
 
 
 def step_before(times: np.ndarray, step: np.timedelta64, period: slice) -> np.ndarray:

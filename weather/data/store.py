@@ -27,7 +27,7 @@ from sphere_ops.grid import LatLonGrid
 from weather.data import checks
 from weather.data.axes import Axes, expect_grid, order_axes
 from weather.data.composed import OneTime
-from weather.data.joining import open_parts
+from weather.data.joining import has_leads, open_parts
 from weather.data.names import known_with_aliases
 from weather.data.parts import Part
 from weather.data.stored_field import DIMS, LazyField, StoredField
@@ -138,6 +138,13 @@ def open_atmosphere(
         wanted = dict.fromkeys(levels, _VARIABLE) | dict.fromkeys(statics, _STATIC)
     part = open_parts(path, storage_options, wanted)
     source = part.address
+    if has_leads(part):
+        leads = part.coordinates['prediction_timedelta'] / np.timedelta64(1, 'h')
+        raise ValueError(
+            f'expected times at which fields are valid in {source}, found times of '
+            f'starts and lead times of {leads.tolist()} h: these are forecasts; '
+            'select one lead time, drop its axis, and add it to the times'
+        )
     if levels is None:
         for name in part.refused.keys() & VARIABLES:
             raise ValueError(part.refused[name])

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
 from xarray.core import indexing
 
-from weather.data.decoding import AnyVariable, ContradictionError
+from weather.data.decoding import AnyVariable, ContradictionError, DecodedVariable
 
 DIMS = (
     'member',
@@ -115,16 +115,47 @@ class StoredField:
         """Reads a box of the stored array and copies what is wanted of it."""
         boxes = dict(zip(self.dims, (run.box for run in block), strict=True))
         one = slice(0, 1)
-        values = self._fetch(tuple(boxes.get(d, one) for d in self.variable.dims))
+        box = tuple(boxes.get(dim, one) for dim in self.variable.dims)
+        if self._is_as_wanted and all(run.is_all_of_box for run in block):
+            # Nothing lies between the file and `out`.
+            self._fetch_into(out[(..., *[None] * (len(box) - len(block)))], box)
+            return
+        values = self._fetch(box)
         values = values.transpose(self._order)
         values = values.reshape(values.shape[: len(self.dims)])  # The rest are ones.
         for pieces in itertools.product(*(run.pieces for run in block)):
             target = tuple(piece.target for piece in pieces)
             out[target] = values[tuple(piece.box for piece in pieces)]
 
+    @functools.cached_property
+    def _is_as_wanted(self) -> bool:
+        """Whether axes (those left out last) are stored as they are read.
+
+        And numbers so that none need be looked at before it becomes a float32.
+        """
+        in_order = self._order == list(range(len(self._order)))
+        variable = self.variable
+        direct = isinstance(variable, DecodedVariable) and variable.is_within_float32
+        return in_order and direct
+
     def _fetch(self, box: tuple[slice, ...]) -> np.ndarray:
+        return self._checked(box, lambda: self.variable.read(box))
+
+    def _fetch_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        variable = self.variable
+        assert isinstance(variable, DecodedVariable)  # Asked by `_is_as_wanted`.
+
+        def read() -> np.ndarray:
+            variable.read_into(out, box)
+            return out
+
+        self._checked(box, read)
+
+    def _checked(
+        self, box: tuple[slice, ...], read: Callable[[], np.ndarray]
+    ) -> np.ndarray:
         try:
-            values = self.variable.read(box)
+            values = read()
         except ContradictionError:
             raise
         # Sources, codecs and file systems raise whatever they like on damaged bytes.
@@ -188,11 +219,18 @@ class _Run(NamedTuple):
     box: slice
     pieces: list[_Piece]
 
+    @property
+    def is_all_of_box(self) -> bool:
+        """Whether the entries are those of the box, in the same order."""
+        return len(self.pieces) == 1 and self.pieces[0].box.step == 1
+
 
 def _runs(positions: np.ndarray, chunk: int) -> list[_Run]:
     """Splits positions where a whole unneeded chunk would lie between neighbours."""
-    if not positions.size:
-        return []
+    if positions.size < 2:  # The loader reads time by time, and often.
+        first = slice(0, 1)
+        boxes = [slice(place, place + 1) for place in positions.tolist()]
+        return [_Run(first, box, [_Piece(first, slice(0, 1, 1))]) for box in boxes]
     jumps = np.abs(np.diff(positions // chunk)) > 1
     bounds = [0, *(np.flatnonzero(jumps) + 1).tolist(), positions.size]
     runs = []

@@ -1,8 +1,10 @@
-"""Which windows of consecutive times a rollout can be trained or scored on.
+"""Which windows of times a rollout can be trained or scored on.
 
-A window of `num_steps` is `num_steps + 1` times, each one time step after the other.
-Windows that cross a gap of the store or touch an invalid time (NaN) are left out, and
-how many is logged.
+A window of `num_steps` is `num_steps + 1` times, each one model step after the other.
+A model step is any multiple of the store's; windows start at every time of the store,
+whatever the step, so that no time is without use. Windows that need a time which the
+store lacks, or an invalid one (NaN), are left out, and how many is logged; times
+between two steps are not looked at.
 """
 
 from __future__ import annotations
@@ -18,10 +20,34 @@ from weather.data.blocks import select_levels, time_blocks
 from weather.data.times import common_timestep
 
 _LOGGER = logging.getLogger(__name__)
+_HOUR = np.timedelta64(1, 'h')
 
 # Enough to hide the latency of a store; a block is at most this large.
 _SCAN_THREADS = 4
 _SCAN_BLOCK_BYTES = 2**25
+
+
+def model_step(times: np.ndarray, timestep_hours: float) -> np.timedelta64:
+    """Returns the step of a model on a store: a multiple of the store's step.
+
+    Args:
+      times: `[time]` datetime64 of the store, increasing.
+      timestep_hours: the step that is wanted; 0 for that of the store.
+
+    Raises:
+      ValueError: the store cannot give such a step; says which ones it can.
+    """
+    step = common_timestep(times)
+    wanted = np.timedelta64(round(3600 * timestep_hours), 's')
+    if not timestep_hours:
+        return step
+    if wanted < step or wanted % step:
+        possible = ', '.join(f'{n * step / _HOUR:g}' for n in range(1, 5))
+        raise ValueError(
+            f'expected data.timestep_hours as a multiple of the step of the store, '
+            f'{_text_step(step)} (0, or {possible}, ...), got {timestep_hours:g}'
+        )
+    return wanted.astype(step.dtype)
 
 
 class WindowIndex:
@@ -48,7 +74,8 @@ class WindowIndex:
           period: first and last date or time, ISO 8601, both inclusive: a bare date,
             month or year includes all of it.
           invalid: times not to be used, see `invalid_times`.
-          timestep: step between times of a window; None takes the store's.
+          timestep: step between times of a window, see `model_step`; None takes the
+            store's.
 
         Raises:
           ValueError: the period cannot be read, ends before it starts, or holds no
@@ -67,6 +94,7 @@ class WindowIndex:
             )
         self._inside = inside
         self._valid = ~np.isin(self.times, np.asarray(invalid, self.times.dtype))
+        self._next = _places(self.times, self.times + self.timestep)
         # By length: a curriculum has few, and every batch asks for one.
         self._starts: dict[int, np.ndarray] = {}
 
@@ -77,8 +105,8 @@ class WindowIndex:
           num_steps: steps of the rollout, 0 for single times.
 
         Returns:
-          `[window]` int64, positions on the store's time axis, ascending: the window
-          is `times[start : start + num_steps + 1]`.
+          `[window]` int64, positions on the store's time axis, ascending; `positions`
+          are those of all times of these windows.
 
         Raises:
           ValueError: the period holds no such window.
@@ -89,13 +117,25 @@ class WindowIndex:
             self._starts[num_steps] = self._find(num_steps)
         return self._starts[num_steps]
 
+    def positions(self, starts: np.ndarray, num_steps: int) -> np.ndarray:
+        """Returns where the times of windows are, `[window, num_steps + 1]`.
+
+        -1 where the store lacks the time.
+        """
+        places = [np.asarray(starts)]
+        for _ in range(num_steps):
+            last = places[-1]
+            places.append(np.where(last < 0, -1, self._next[last]))
+        return np.stack(places, axis=-1)
+
     def _find(self, num_steps: int) -> np.ndarray:
         inside = np.flatnonzero(self._inside)
         # Windows end within the period too: its last times begin none.
-        starts = inside[: max(inside.size - num_steps, 0)]
-        steps_fit = np.diff(self.times) == self.timestep
-        continuous = _all_within(steps_fit, starts, num_steps)
-        valid = _all_within(self._valid, starts, num_steps + 1)
+        ends = self.times[inside] + num_steps * self.timestep
+        starts = inside[ends <= self.times[inside[-1]]]
+        places = self.positions(starts, num_steps)
+        continuous = (places >= 0).all(axis=1)
+        valid = self._valid[places].all(axis=1)
         good = starts[continuous & valid]
         gaps, touching = np.sum(~continuous), np.sum(continuous & ~valid)
         counts = (
@@ -107,7 +147,9 @@ class WindowIndex:
                 f'expected at least {num_steps + 1} consecutive valid times '
                 f'{_text_step(self.timestep)} apart between {self.period[0]} and '
                 f'{self.period[1]} for a rollout of {num_steps} steps, found {counts}; '
-                'lengthen the period in config.data or roll out fewer steps'
+                'lengthen the period in config.data, roll out fewer steps or, where '
+                'values are missing below the ground, prepare the store with '
+                'prepare.below_ground=fill'
             )
         if gaps or touching:
             _LOGGER.info('%s to %s: %s', *self.period, counts)
@@ -148,11 +190,10 @@ def invalid_times(
     return dataset['time'].values[bad]
 
 
-def _all_within(flags: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Returns whether `flags[start : start + length]` are all set, for each start."""
-    # As a difference of running sums: the same work for windows of any length.
-    counts = np.concatenate([[0], np.cumsum(flags)])
-    return counts[starts + length] - counts[starts] == length
+def _places(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Returns where each of the `wanted` times is among `times`; -1 where it is not."""
+    places = np.minimum(np.searchsorted(times, wanted), times.size - 1)
+    return np.where(times[places] == wanted, places, -1)
 
 
 def _bounds(period: tuple[str, str]) -> tuple[np.datetime64, np.datetime64]:
@@ -178,4 +219,4 @@ def _text(time: np.datetime64) -> str:
 
 
 def _text_step(step: np.timedelta64) -> str:
-    return f'{step / np.timedelta64(1, "h"):g} h'
+    return f'{step / _HOUR:g} h'

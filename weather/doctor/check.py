@@ -13,10 +13,12 @@ import pandas as pd
 import tqdm
 
 from sphere_ops.grid import area_weights
-from weather.data import sources, store
+from weather.data import sources
 from weather.data.axes import Axes, expect_grid, order_axes
+from weather.data.decoding import DecodedVariable
 from weather.data.faults import ALL, TIME, Fault, FaultList, read_faults
 from weather.data.identity import version
+from weather.data.joining import open_parts
 from weather.data.parts import Part
 from weather.data.record import Record
 from weather.data.stored_field import StoredField
@@ -93,7 +95,7 @@ def check_store(
     for one in opened:
         one.close()
     try:
-        part = store.open_parts(source, storage_options, None)
+        part = open_parts(source, storage_options, None)
         axes = order_axes(part.coordinates, part.address)
     except ValueError as error:
         # Something is there, and its axes make no sense: no field can be placed.
@@ -298,8 +300,8 @@ class _Check:
 
     def _raw(self, name: str) -> sources.RawVariable | None:
         """The one array behind a variable, if it is one."""
-        stores = self.part.stores
-        return stores[0].variable(name) if len(stores) == 1 else None
+        variable = self.part.variables[name]
+        return variable.raw if isinstance(variable, DecodedVariable) else None
 
     def _compare(self, name: str, scanned: Scanned, record: Record | None) -> None:
         if record is None:

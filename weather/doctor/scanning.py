@@ -1,13 +1,13 @@
 """Reading every time of a variable once, in memory that does not grow with them.
 
-Blocks of times are read and summarised in threads, in order, at most twice as many at a
-time as there are threads. What stays of a time are the numbers of its `Summary`, 44
-bytes per level, of one variable at a time: 42 years of ERA5, six-hourly on 13 levels,
-are 35 MB. So a check needs
+Blocks of times are read and summarised in threads, in order, into buffers that are made
+at the beginning and used again. What stays of a time are the numbers of its `Summary`,
+44 bytes per level, of one variable at a time: 42 years of ERA5, six-hourly on 13
+levels, are 35 MB. So a check needs about
 
-    (2 threads + 2) x max_bytes + 50 B x times x levels of one variable,
+    (2 threads + 1) x a block and a time + 50 B x times x levels of one variable,
 
-a block being at least one time with all levels of a variable.
+a block being at most `max_bytes`, or one time with all levels of a variable.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import os
+import queue
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -24,10 +25,12 @@ from weather.data.sources import RawVariable
 from weather.data.stored_field import StoredField
 from weather.data.summary import DTYPES, Summary, summarise
 
-_Task = TypeVar('_Task')
+_Argument = TypeVar('_Argument')
 _Result = TypeVar('_Result')
 
 MAX_BYTES = 2**24
+# More do not make it faster, and small fields need little memory so.
+_BLOCK_TIMES = 8
 NUM_THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -85,31 +88,29 @@ def scan(
     found = _empty(selection.times.size, num_levels)
     shape = (num_levels, *field.shape[-2:])
     holes = _Holes(field, selection, raw)
-    blocks = _blocks(field, selection.times, 4 * int(np.prod(shape)), max_bytes)
+    length = _length(field, 4 * int(np.prod(shape)), max_bytes)
+    blocks = _blocks(field, selection.times, length)
 
-    def read(block: slice) -> tuple[slice, np.ndarray, dict[Place, str]]:
+    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    for _ in range(2 * num_threads + 1):
         # Row 0 is for the time before.
-        values = np.full((1 + block.stop - block.start, *shape), np.nan, np.float32)
-        return block, values, _read(field, selection, block, values[1:])
+        free.put(np.empty((1 + length, *shape), np.float32))
 
-    def look(task: tuple[slice, np.ndarray, dict[Place, str]]) -> Scanned:
-        block, values, unreadable = task
-        summary = summarise(values[1:], values[:-1], area_weights)
-        return Scanned(summary, holes.of(block, summary.num_missing), unreadable)
+    def read(task: _Task) -> _Task:
+        return task._replace(problems=_read(field, selection, task.block, task.fields))
 
-    def with_the_time_before(
-        tasks: Iterable[tuple[slice, np.ndarray, dict[Place, str]]],
-    ) -> Iterator[tuple[slice, np.ndarray, dict[Place, str]]]:
-        last = None
-        for block, values, unreadable in tasks:
-            if last is not None:
-                values[0] = last
-            last = values[-1].copy()
-            yield block, values, unreadable
+    def look(task: _Task) -> Scanned:
+        before = task.buffer[: len(task.fields)]
+        summary = summarise(task.fields, before, area_weights)
+        found = holes.of(task.block, summary.num_missing)
+        free.put(task.buffer)
+        return Scanned(summary, found, task.problems)
 
+    # As many are read ahead as are looked at, and one is between: none has to wait.
+    tasks = (_Task(block, free.get_nowait(), {}) for block in blocks)
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
-        tasks = with_the_time_before(_ahead(pool, read, blocks, num_threads))
-        looked = _ahead(pool, look, tasks, num_threads)
+        done = _with_the_time_before(_ahead(pool, read, tasks, num_threads))
+        looked = _ahead(pool, look, done, num_threads)
         for block, of_block in zip(blocks, looked, strict=True):
             for whole, part in zip(found.summary, of_block.summary, strict=True):
                 whole[block] = part
@@ -127,15 +128,39 @@ def _empty(num_times: int, num_levels: int) -> Scanned:
     return Scanned(Summary(*columns), np.zeros((num_times, num_levels), bool), {})
 
 
-def _blocks(
-    field: StoredField, times: np.ndarray, bytes_per_time: int, max_bytes: int
-) -> list[slice]:
-    """Parts of `times` that are whole chunks, as far as these fit."""
+class _Task(NamedTuple):
+    """A block on its way, the buffer that it is read into, and what went wrong."""
+
+    block: slice
+    buffer: np.ndarray
+    problems: dict[Place, str]
+
+    @property
+    def fields(self) -> np.ndarray:
+        """`[time, level, lat, lon]`; in the buffer the time before stands before it."""
+        return self.buffer[1 : 1 + self.block.stop - self.block.start]
+
+
+def _with_the_time_before(tasks: Iterable[_Task]) -> Iterator[_Task]:
+    last = None
+    for task in tasks:
+        task.buffer[0] = np.nan if last is None else last
+        last = task.fields[-1].copy()
+        yield task
+
+
+def _length(field: StoredField, bytes_per_time: int, max_bytes: int) -> int:
+    """Times of a block: whole chunks, as far as these fit."""
+    chunk = field.chunks.get('time', 1)
+    fitting = max(1, max_bytes // bytes_per_time)
+    fitting = min(fitting, max(_BLOCK_TIMES, chunk))
+    return fitting // chunk * chunk or fitting
+
+
+def _blocks(field: StoredField, times: np.ndarray, length: int) -> list[slice]:
+    """Parts of `times`, none of them in two chunks where one would do."""
     if not times.size:
         return []
-    fitting = max(1, max_bytes // bytes_per_time)
-    chunk = field.chunks.get('time', 1)
-    length = fitting // chunk * chunk or fitting
     stored = field.positions['time'][times]
     borders = np.flatnonzero(np.diff(stored // length)) + 1
     bounds = [0, *borders.tolist(), times.size]
@@ -149,8 +174,8 @@ def _blocks(
 
 def _ahead(
     pool: concurrent.futures.Executor,
-    function: Callable[[_Task], _Result],
-    tasks: Iterable[_Task],
+    function: Callable[[_Argument], _Result],
+    tasks: Iterable[_Argument],
     number: int,
 ) -> Iterator[_Result]:
     """Like `map`, in threads and in order, and never more than `number` ahead."""

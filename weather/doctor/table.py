@@ -106,8 +106,8 @@ def _verdict(report: Report) -> str:
     variables = sorted({fault.variable for fault in faults})
     times = {fault.time for fault in faults if fault.time is not None}
     return (
-        f'faulty: {_counted(len(faults), "fault")} in {", ".join(variables)}, at {len(times)} of '
-        f'{report.times.size} times'
+        f'faulty: {_counted(len(faults), "fault")} in {", ".join(variables)}, '
+        f'at {len(times)} of {report.times.size} times'
     )
 
 

@@ -82,7 +82,7 @@ def open_store(run: Run, path: str | None = None) -> Atmosphere:
             path or data.store,
             levels=levels,
             grid=run.setup.grid,
-            storage_options=data.storage_options,
+            storage_options=data.options,
         )
 
 

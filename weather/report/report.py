@@ -93,7 +93,7 @@ def write_report(
     storage_options = None
     # The options are for the config's store: another place may want others.
     if setup is not None and truth in (None, setup.data.store):
-        truth, storage_options = setup.data.store, setup.data.storage_options
+        truth, storage_options = setup.data.store, setup.data.options
     if truth is None:
         raise ValueError(
             f'no {files.config} to say where the truth is; name it with --truth'

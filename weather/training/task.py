@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Generator, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from learning import provenance
-from learning.sharding import Mesh, replicated, split_batch
+from learning.sharding import Mesh, placed_ahead, replicated, split_batch
 from learning.update import Outcome, TrainState, init_train_state, make_update
 from weather.data.forcings import clock
 from weather.data.loader import Batch, Loader
@@ -58,7 +59,7 @@ class WeatherTask:
 
     @property
     def timestep(self) -> np.timedelta64:
-        """Length of a step of the model: that of the store."""
+        """Length of a step of the model."""
         return self._loaders.training.windows.timestep
 
     def init(self) -> TrainState:
@@ -93,30 +94,31 @@ class WeatherTask:
         loader = {'seed': self._setup.training.seed, 'next_update': update}
         return {**self._metadata, 'loader': loader}
 
-    def batches(self, first: int, last: int) -> Generator[Batch, None, None]:
-        """Windows, as long as the curriculum asks for."""
+    def batches(self, first: int, last: int) -> Generator[DeviceBatch, None, None]:
+        """Windows, as long as the curriculum asks for, on the devices ahead of use."""
         steps = self._setup.training.num_steps
-        return self._loaders.training.batches(first, last, steps)
+        read = self._loaders.training.batches(first, last, steps)
+        return placed_ahead(read, self._to_device)
 
-    def update(self, state: TrainState, batch: Batch) -> tuple[TrainState, Outcome]:
+    def update(
+        self, state: TrainState, batch: DeviceBatch
+    ) -> tuple[TrainState, Outcome]:
         """One update on a batch."""
-        return self._update(state, self.model, self._to_device(batch))
+        return self._update(state, self.model, batch)
 
     def validate(self, state: TrainState) -> np.ndarray:
         """Loss per step of the averaged weights, over the longest rollout trained."""
         training = self._setup.training
         # The longest from the start, though it may blow up: losses can be compared.
         # By number, from 0: the same batches every time.
-        batches = (
-            self._loaders.validation.batch(i, training.max_steps)
-            for i in range(training.validation_batches)
+        read = self._loaders.validation.batches(
+            0, training.validation_batches, lambda _: training.max_steps
         )
-        losses = [
-            np.asarray(
-                self._losses_of(state.average, self.model, self._to_device(batch))
-            )
-            for batch in batches
-        ]
+        with contextlib.closing(placed_ahead(read, self._to_device)) as batches:
+            losses = [
+                np.asarray(self._losses_of(state.average, self.model, batch))
+                for batch in batches
+            ]
         return np.mean(losses, axis=0)
 
     def part_names(self, num_parts: int) -> list[str]:

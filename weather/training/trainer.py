@@ -12,11 +12,11 @@ from learning.checkpoint import Checkpoints
 from learning.files import clear_leftovers
 from learning.fit import fit
 from learning.sharding import check_batch_size, make_mesh
-from weather.data.loader import GIGABYTE, Loader
+from weather.data.loader import GIGABYTE, Loader, Part
 from weather.data.preparation import Preparation, prepare_run
 from weather.data.sources import named_by
 from weather.data.store import Atmosphere, open_atmosphere
-from weather.data.windows import WindowIndex
+from weather.data.windows import WindowIndex, model_step
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
 from weather.training.task import Loaders, WeatherTask
@@ -94,18 +94,20 @@ def open_training_store(setup: Experiment) -> Atmosphere:
             levels=data.stored.levels,
             statics=data.statics,
             grid=setup.grid,
-            storage_options=data.storage_options,
+            storage_options=data.options,
         )
 
 
 def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:
-    """Finds out, before anything is written, whether a period is too short.
+    """Finds out, before anything is written, whether the store serves the config.
 
     Raises:
-      ValueError: the store has no window of a rollout that the curriculum asks for.
+      ValueError: the store has no such step, or in a period no window of a rollout that
+        the curriculum asks for.
     """
+    step = model_step(atmosphere.times, setup.data.timestep_hours)
     for period in (setup.data.train, setup.data.validation):
-        windows = WindowIndex(atmosphere.times, period=period)
+        windows = WindowIndex(atmosphere.times, period=period, timestep=step)
         for num_steps in {1, setup.training.max_steps}:
             windows.starts(num_steps)
 
@@ -113,25 +115,34 @@ def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:
 def make_loaders(
     setup: Experiment, atmosphere: Atmosphere, prepared: Preparation
 ) -> Loaders:
-    """Builds the loaders of both periods, without windows that touch a NaN."""
+    """Builds the loaders of both periods, for this process and without NaN."""
     data, training = setup.data, setup.training
-    invalid = prepared.invalid_times
+    step = model_step(atmosphere.times, data.timestep_hours)
 
-    def loader(period: tuple[str, str], seed: int, cache_gb: float) -> Loader:
+    def loader(
+        period: tuple[str, str], seed: int, cache_gb: float, prefetch_gb: float
+    ) -> Loader:
         return Loader(
             atmosphere,
-            WindowIndex(atmosphere.times, period=period, invalid=invalid),
+            WindowIndex(
+                atmosphere.times,
+                period=period,
+                invalid=prepared.invalid_times,
+                timestep=step,
+            ),
             batch_size=training.batch_size,
             seed=seed,
             cache_bytes=int(cache_gb * GIGABYTE),
-            prefetch_bytes=int(data.prefetch_gb * GIGABYTE),
+            prefetch_bytes=int(prefetch_gb * GIGABYTE),
             num_threads=data.num_threads,
+            part=Part(jax.process_index(), jax.process_count()),
         )
 
-    # Validation batches are the same in every run, whatever its seed.
+    # Validation batches are the same in every run, whatever its seed; one is read
+    # ahead, beside what waits for training meanwhile.
     return Loaders(
-        loader(data.train, training.seed, data.cache_gb),
-        loader(data.validation, seed=0, cache_gb=0),
+        loader(data.train, training.seed, data.cache_gb, data.prefetch_gb),
+        loader(data.validation, seed=0, cache_gb=0, prefetch_gb=0),
     )
 
 
@@ -145,12 +156,14 @@ def make_model(
 
 def _banner(setup: Experiment, task: WeatherTask, loaders: Loaders) -> str:
     windows = loaders.training.windows.starts(setup.training.num_steps(0))
+    most = loaders.training.most_bytes(setup.training.max_steps) / GIGABYTE
     seen = ' and '.join(setup.data.trained_on)
     warning = f'\nwarning: {seen} overlap training: scores there show no skill'
     return (
         f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
         f'{setup.grid.kind} grid, {len(task.model.channels)} channels, '
-        f'step {task.timestep / _HOUR:g} h, {len(windows)} training windows\n'
+        f'step {task.timestep / _HOUR:g} h, {len(windows)} training windows, '
+        f'at most {most:.2g} GB of fields in memory\n'
         f'model: {task.model.num_parameters:,} parameters; '
         f'devices: {len(jax.devices())} {jax.devices()[0].platform}; '
         f'config {setup.digest}{warning if seen else ""}'

@@ -28,11 +28,19 @@ PLAIN = {
     'v3, gzip': dict(compressors=zarr.codecs.GzipCodec()),
     'v3, big endian': dict(serializer=zarr.codecs.BytesCodec(endian='big')),
     'v3, float64': dict(dtype='float64', fill_value=np.nan),
+    'v3, bytes': dict(dtype='uint8'),
+    'v3, sharded': dict(shards=(4, 4, 8)),
+    'v3, sharded, uncompressed': dict(shards=(2, 4, 4), compressors=None),
+    'v3, sharded, blosc': dict(
+        shards=(8, 2, 4), compressors=zarr.codecs.BloscCodec(cname='zstd')
+    ),
+    'v3, sharded, index first': dict(
+        shards={'shape': (4, 4, 8), 'index_location': 'start'}
+    ),
 }
 NOT_PLAIN = {
     'v2, filters': dict(zarr_format=2, filters=[numcodecs.Delta('f4')]),
     'v2, Fortran order': dict(zarr_format=2, order='F'),
-    'v3, sharded': dict(shards=(4, 4, 8)),
     'v3, check sums': dict(
         compressors=[zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]
     ),

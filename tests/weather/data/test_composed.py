@@ -9,6 +9,7 @@ from weather.data.composed import (
     Joined,
     MergedVersions,
     OneTime,
+    Squeezed,
     Stacked,
     Tile,
     slice_of,
@@ -202,3 +203,12 @@ def test_zeros_of_a_static_are_believed_where_there_is_nothing_else():
     values[4:7] = 1
     again = OneTime(Plain(values, ('time', 'latitude', 'longitude')))
     assert (again.read(whole_field) == 1).all()
+
+
+def test_axes_of_one_entry_are_left_out():
+    values = whole()
+    dims = ('number', 'time', 'level', 'height', 'latitude', 'longitude')
+    squeezed = Squeezed(Plain(values[None, :, :, None], dims), ('number', 'height'))
+    assert squeezed.dims == DIMS and squeezed.shape == values.shape
+    for box in boxes(np.random.default_rng(1), 10):
+        np.testing.assert_array_equal(squeezed.read(box), values[box])

@@ -383,3 +383,39 @@ def test_forecasts_with_levels_in_their_names_are_joined_if_alike(coded_dataset)
     assert found['temperature'].sizes['level'] == 2
     with pytest.raises(ValueError, match='level differs from that of'):
         store.open_dataset([*starts[:2], starts[2].isel(level=[0, 1])], what='forecast')
+
+
+def test_axes_of_one_that_only_some_files_have_do_not_stand_in_the_way(coded_dataset):
+    early = coded_dataset.isel(time=slice(0, 9)).drop_vars('land_sea_mask')
+    late = coded_dataset.isel(time=slice(9, None))
+    early = early.expand_dims(number=[0]).expand_dims(height=[2.0])
+    found = store.open_store([early, late], levels=LEVELS, statics=('land_sea_mask',))
+    assert_close(found, coded_dataset)
+
+
+def test_a_reanalysis_of_one_file_a_variable_with_levels_of_its_own(coded_dataset):
+    """NCEP has humidity up to 300 hPa, in files with names and steps of their own."""
+    air = coded_dataset[['temperature']].rename(temperature='air')
+    wind = coded_dataset[['u_component_of_wind']].rename(u_component_of_wind='uwnd')
+    found = store.open_store([air, wind.isel(level=[2, 1])])
+    assert found['level'].values.tolist() == [300, 500, 850]
+    assert np.isnan(found['u_component_of_wind'].sel(level=300)).all()
+    np.testing.assert_array_equal(
+        found['u_component_of_wind'][:, 1:], coded_dataset['u_component_of_wind'][:, 1:]
+    )
+
+
+@pytest.mark.parametrize('several', [False, True])
+def test_the_start_of_a_forecast_is_not_taken_for_the_time_of_its_fields(
+    coded_dataset, several
+):
+    lead = np.array([6], 'm8[h]').astype('m8[ns]')
+    forecast = coded_dataset[['temperature']].expand_dims(prediction_timedelta=lead)
+    others = [coded_dataset[['geopotential']]] if several else []
+    with pytest.raises(ValueError, match='lead times'):
+        store.open_store([forecast, *others], levels={'temperature': (500,)})
+    analysis = forecast.assign_coords(prediction_timedelta=lead * 0)
+    found = store.open_store([analysis, *others], levels={'temperature': (500,)})
+    np.testing.assert_array_equal(
+        found['temperature'], coded_dataset['temperature'].sel(level=[500])
+    )

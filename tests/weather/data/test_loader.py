@@ -1,14 +1,19 @@
 """Batches are the store's values at the right places, whoever reads them and when."""
 
 import contextlib
+import gc
+import json
 import pathlib
+import subprocess
+import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
 import zarr
 
-from weather.data.loader import Loader
+from weather.data.loader import Loader, Part
 from weather.data.store import open_atmosphere
 from weather.data.windows import WindowIndex
 
@@ -137,24 +142,65 @@ def test_no_more_is_read_ahead_than_there_is_room_for(atmosphere, monkeypatch, r
     size = make_loader(atmosphere).batch_bytes(1)
     loader = make_loader(atmosphere, prefetch_bytes=room * size, num_threads=4)
     started = []
-    read = loader.batch
+    start = loader.start
 
-    def counted(update, num_steps):
+    def counted(update, num_steps, **how):
         started.append(update)
-        return read(update, num_steps)
+        return start(update, num_steps, **how)
 
-    monkeypatch.setattr(loader, 'batch', counted)
+    monkeypatch.setattr(loader, 'start', counted)
     with contextlib.closing(loader.batches(0, 50, lambda update: 1)) as batches:
         for taken in range(1, 10):
             next(batches)
             assert len(started) <= taken + max(room, 1)
 
 
+class Ledger:
+    """Counts the bytes of batches that are alive, instead of `Buffers`."""
+
+    def __init__(self):
+        self.alive, self.most = 0, 0
+
+    def empty(self, shapes):
+        arrays = [np.empty(shape, np.float32) for shape in shapes]
+        for array in arrays:
+            self._change(array.nbytes)
+            weakref.finalize(array, self._change, -array.nbytes)
+        return arrays
+
+    def _change(self, num_bytes):
+        self.alive += num_bytes
+        self.most = max(self.most, self.alive)
+
+
+@pytest.mark.parametrize('room', [0, 0.5, 2.5, 100])
+@pytest.mark.parametrize('cache_bytes', [0, 5000])
+def test_batches_never_take_more_memory_than_is_stated(
+    atmosphere, monkeypatch, room, cache_bytes
+):
+    ledger = Ledger()
+    monkeypatch.setattr('weather.data.loader.Buffers', lambda: ledger)
+    size = make_loader(atmosphere).batch_bytes(2)
+    loader = make_loader(
+        atmosphere,
+        prefetch_bytes=int(room * size),
+        cache_bytes=cache_bytes,
+        num_threads=3,
+    )
+    for _ in loader.batches(0, 30, lambda update: 2 if update > 5 else 1):
+        cached = sum(slab.nbytes for slab in loader.slabs._cache.values())
+        assert ledger.alive + cached <= loader.most_bytes(2)
+    assert size <= ledger.most <= loader.most_bytes(2) - cache_bytes
+    assert ledger.most <= (2 + max(room, 1)) * size
+    gc.collect()
+    assert ledger.alive == 0
+
+
 def test_the_cache_stays_within_its_bytes(atmosphere):
     loader = make_loader(atmosphere, cache_bytes=5000)
     for update in range(10):
         loader.batch(update, 2)
-        cached = sum(slab.nbytes for slab in loader._slabs._cache.values())
+        cached = sum(slab.nbytes for slab in loader.slabs._cache.values())
         assert cached <= 5000
     assert cached > 0
 
@@ -180,6 +226,108 @@ def test_an_error_in_a_thread_is_raised_in_its_turn(atmosphere):
     with pytest.raises(ValueError, match=f'temperature at {broken}.* truncated'):
         next(batches)
     assert not loader_threads()
+
+
+def test_an_error_in_one_of_many_threads_is_no_hang(atmosphere):
+    pathlib.Path(atmosphere.source, 'temperature', '4.0.0.0').write_bytes(b'')
+    loader = make_loader(atmosphere, num_threads=5, batch_size=9)
+
+    def read():
+        with pytest.raises(ValueError, match='temperature at .* truncated'):
+            list(loader.batches(0, 10**6, lambda update: 2))
+
+    within_patience(read)
+    assert not loader_threads()
+
+
+@pytest.mark.parametrize('count', [1, 2, 3, 6])
+def test_the_parts_of_a_batch_are_the_batch(atmosphere, count):
+    whole = make_loader(atmosphere, batch_size=6, seed=2)
+    parts = [
+        make_loader(
+            atmosphere, batch_size=6, seed=2, part=Part(i, count), cache_bytes=20_000
+        )
+        for i in range(count)
+    ]
+    for update in range(5):
+        batches = [part.batch(update, 2) for part in parts]
+        assert {len(batch.valid_times) for batch in batches} == {6 // count}
+        assert sum(part.batch_bytes(2) for part in parts) == whole.batch_bytes(2)
+        digests = [digest for batch in batches for digest in batch.digests()]
+        assert digests == whole.batch(update, 2).digests()
+
+
+def test_a_process_reads_only_its_part(atmosphere):
+    loader = make_loader(atmosphere, batch_size=2, part=Part(1, 2))
+    batch = loader.batch(0, 0)
+    assert loader.slabs.num_read == len(LEVELS) == len(batch.fields)
+
+
+@pytest.mark.parametrize('part', [Part(2, 2), Part(-1, 2), Part(0, 0), Part(0, 2)])
+def test_impossible_parts_are_refused(atmosphere, part):
+    with pytest.raises(ValueError, match='part from 0 to|multiple of the 2 processes'):
+        make_loader(atmosphere, batch_size=3, part=part)
+
+
+def test_a_digest_tells_any_other_content(atmosphere):
+    batch = make_loader(atmosphere, batch_size=2).batch(0, 1)
+    before = batch.digests()
+    assert before == batch.digests() and before[0] != before[1]
+    batch.fields['temperature'][1, 1, 0, 5, 7] += 1e-3
+    assert batch.digests()[0] == before[0] and batch.digests()[1] != before[1]
+    batch.valid_times[0, 0] += 1
+    assert batch.digests()[0] != before[0]
+
+
+READ = """
+import json, sys
+from weather.data.loader import Loader, Part
+from weather.data.store import open_atmosphere
+from weather.data.windows import WindowIndex
+
+store, index, count, first = sys.argv[1], *map(int, sys.argv[2:])
+levels = {'geopotential': (850, 500), 'temperature': (300,), '2m_temperature': ()}
+atmosphere = open_atmosphere(store, levels=levels)
+windows = WindowIndex(atmosphere.times, period=('2000-01-01', '2000-01-05'))
+loader = Loader(
+    atmosphere, windows, batch_size=4, seed=7, part=Part(index, count), num_threads=3
+)
+batches = loader.batches(first, 8, lambda update: 1 + update // 4)
+print(json.dumps([batch.digests() for batch in batches]))
+"""
+
+
+def test_two_processes_and_one_that_begins_later_see_the_same_batches(atmosphere):
+    def started(index, count, first):
+        arguments = [atmosphere.source, *map(str, (index, count, first))]
+        command = [sys.executable, '-c', READ, *arguments]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    processes = [started(0, 2, 0), started(1, 2, 0), started(0, 1, 0), started(0, 1, 5)]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4
+    first, second, whole, later = map(json.loads, outputs)
+    assert [a + b for a, b in zip(first, second, strict=True)] == whole
+    assert whole[5:] == later
+
+
+@pytest.mark.parametrize('hours', [12, 18, 30])
+def test_a_step_of_several_steps_of_the_store_reads_the_times_between_never(
+    atmosphere, coded_dataset, hours
+):
+    windows = WindowIndex(atmosphere.times, period=PERIOD, timestep=hours * HOUR)
+    loader = Loader(atmosphere, windows, batch_size=4, seed=1, num_threads=2)
+    starts = set()
+    for batch in loader.batches(0, 8, lambda update: 2):
+        assert (np.diff(batch.valid_times) == hours).all()
+        starts |= set(batch.valid_times[:, 0].tolist())
+        times = batch.valid_times.astype('datetime64[h]').astype('datetime64[ns]')
+        for row in range(4):
+            expected = coded_dataset['temperature'].sel(time=times[row], level=[300])
+            found = batch.fields['temperature'][row]
+            np.testing.assert_array_equal(found, expected.values)
+    # At every time of the store, and not only at multiples of the step.
+    assert len(starts) == len(windows.starts(2)) == 20 - 2 * hours // 6
 
 
 def test_nan_is_named_by_channel_and_time(coded_dataset, write_store):

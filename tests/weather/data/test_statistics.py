@@ -202,6 +202,35 @@ def test_times_that_are_not_finite_are_left_out_of_their_channel_and_counted(bad
     )
 
 
+@pytest.mark.parametrize('zarr_format', [2, 3])
+def test_times_that_were_never_written_count_for_nothing(tmp_path, zarr_format):
+    # A job was killed, and the fill value is zarr's own: what is not there reads as 0.
+    dataset = atmosphere(24)
+    path = tmp_path / 'killed.zarr'
+    dataset.drop_vars(list(dataset.data_vars)).to_zarr(
+        path, zarr_format=zarr_format, consolidated=False
+    )
+    group = zarr.open_group(path, mode='r+')
+    for name, field in dataset.items():
+        named = {'dimension_names': field.dims}
+        if zarr_format == 2:
+            named = {'attributes': {'_ARRAY_DIMENSIONS': list(field.dims)}}
+        chunks = (1, *field.shape[1:])
+        array = group.create_array(
+            name, shape=field.shape, chunks=chunks, dtype='f4', **named
+        )
+        array[:15] = field.values[:15]
+        array[19:] = field.values[19:]
+    assert group['temperature'].fill_value == 0
+    store = pytest.importorskip('weather.data.store')
+    found = statistics.scan(store.open_store(path, levels=CHANNELS.levels), CHANNELS)
+    gone = (dataset.time >= dataset.time[15]) & (dataset.time < dataset.time[19])
+    right = statistics.compute_statistics(dataset.where(~gone), CHANNELS)
+    assert_same(found.statistics, right, rtol=1e-10)
+    assert (found.statistics['num_times'] == 20).all()
+    assert found.invalid_times.tolist() == dataset.time.values[15:19].tolist()
+
+
 def test_dataset_in_memory_is_left_as_it_was():
     dataset = atmosphere(dtype=np.float64)
     statistics.compute_statistics(dataset, CHANNELS)

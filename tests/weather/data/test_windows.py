@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 
 from weather.data import store, windows
-from weather.data.windows import WindowIndex
+from weather.data.windows import WindowIndex, model_step
 
 HOUR = np.timedelta64(1, 'h')
+MINUTE = np.timedelta64(1, 'm')
 START = np.datetime64('2000-01-01T00', 'ns')
 
 
 def every_six_hours(*numbers):
-    return START + 6 * np.array(numbers) * HOUR
+    return START + np.array(360 * np.array(numbers), int) * MINUTE
 
 
 def test_windows_start_wherever_their_last_time_is_within_the_period():
@@ -67,6 +68,50 @@ def test_windows_are_those_of_the_slow_definition(num_steps):
         )
     ]
     assert index.starts(num_steps).tolist() == slow
+
+
+@pytest.mark.parametrize('stride', [1, 2, 4])
+@pytest.mark.parametrize('num_steps', [0, 1, 3])
+def test_windows_of_any_step_are_those_of_the_slow_definition(stride, num_steps):
+    rng = np.random.default_rng(stride)
+    times = every_six_hours(*np.flatnonzero(rng.random(150) < 0.9))
+    invalid = times[rng.random(times.size) < 0.05]
+    step = stride * 6 * HOUR
+    index = WindowIndex(times, period=('2000', '2000'), invalid=invalid, timestep=step)
+    known = set(times.tolist()) - set(invalid.tolist())
+    slow = [
+        [times.tolist().index(int(time + i * step)) for i in range(num_steps + 1)]
+        for time in times
+        if all(int(time + i * step) in known for i in range(num_steps + 1))
+    ]
+    starts = index.starts(num_steps)
+    assert index.positions(starts, num_steps).tolist() == slow
+
+
+def test_a_time_between_two_steps_may_be_missing_or_invalid():
+    times = every_six_hours(0, 2, 3, 4, 5, 6)
+    index = WindowIndex(
+        times,
+        period=('2000', '2000'),
+        invalid=every_six_hours(5),
+        timestep=12 * HOUR,
+    )
+    starts = index.starts(2)
+    assert times[starts].tolist() == every_six_hours(0, 2).tolist()
+    assert index.positions(starts, 2).tolist() == [[0, 1, 3], [1, 3, 5]]
+
+
+def test_the_models_step_is_the_stores_or_a_multiple_of_it():
+    times = every_six_hours(0, 1, 2, 3)
+    for hours, expected in ((0, 6), (6, 6), (12, 12), (48, 48)):
+        assert model_step(times, hours) == expected * HOUR
+    assert model_step(every_six_hours(0, 0.25, 0.5), 4.5) == 270 * MINUTE
+
+
+@pytest.mark.parametrize('hours', [3, 9, 6.5, 1e-3, 1e-9])
+def test_a_step_that_the_store_cannot_give_is_refused_with_those_that_it_can(hours):
+    with pytest.raises(ValueError, match=r'6 h \(0, or 6, 12, 18, 24, ...\), got'):
+        model_step(every_six_hours(0, 1, 2), hours)
 
 
 def test_too_short_a_period_says_what_is_needed_and_found():

@@ -80,7 +80,7 @@ def read_metrics(workdir):
         return [
             (int(row['update']), row['name'], row['value'])
             for row in csv.DictReader(file)
-            if row['name'] != 'updates_per_second'
+            if row['name'] not in ('updates_per_second', 'data_wait_share')
         ]
 
 

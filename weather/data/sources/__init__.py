@@ -20,7 +20,7 @@ import pathlib
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -69,6 +69,14 @@ class RawVariable(Protocol):
         Names of places are not among it: what is moved is the same. None where nobody
         can tell without reading.
         """
+
+
+@runtime_checkable
+class DirectVariable(RawVariable, Protocol):
+    """One that can also read without an array of its own in between."""
+
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """Like `read`, into `out`, which may be a view."""
 
 
 class RawStore(Protocol):

@@ -1,4 +1,8 @@
-"""A Zarr group as a source: v2, v3, sharded, local, zipped, or at an address."""
+"""A Zarr group as a source: v2, v3, sharded, local, zipped, or at an address.
+
+At an address all is read patiently (`patient`) and, where the options say so, through a
+cache on the local disk (`disk_cache`).
+"""
 
 from __future__ import annotations
 
@@ -15,8 +19,17 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 
+from weather.data import disk_cache
 from weather.data.chunk_files import ChunkFiles
+from weather.data.patient import (
+    ForbiddenError,
+    GaveUpError,
+    PatientStore,
+    ask_once,
+    refuses_connections,
+)
 from weather.data.sources import Options, StoreNotFoundError
 
 _MARKERS = ('.zgroup', '.zmetadata', 'zarr.json')
@@ -57,8 +70,15 @@ def open_raw(source: str, options: Options) -> ZarrStore:
         # File systems and the network raise whatever they like.
         except Exception as error:
             failure = failure or error  # The first has the user's own options.
-            if _refuses_connections(error):
+            if isinstance(error, GaveUpError) or refuses_connections(error):
                 break
+    if isinstance(failure, GaveUpError | ForbiddenError):
+        raise ValueError(f'cannot open {source}: {failure}') from failure
+    if refuses_connections(failure):
+        raise ValueError(
+            f'cannot open {source}: nobody answers there ({failure}); check the '
+            'network and the address of the server'
+        ) from failure
     kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
     raise kind(
         f'expected a Zarr group (v2 or v3) at {source}, found none: '
@@ -67,10 +87,10 @@ def open_raw(source: str, options: Options) -> ZarrStore:
     ) from failure
 
 
-def _attempts(source: str, options: Options) -> list[dict[str, Any] | None]:
+def _attempts(source: str, options: Options) -> list[dict[str, Any]]:
     if '://' not in source:
-        return [None]
-    attempts: list[dict[str, Any] | None] = [dict(options or {})]
+        return [{}]
+    attempts = [dict(options or {})]
     if source.startswith(('gs://', 'gcs://')):
         if 'STORAGE_EMULATOR_HOST' in os.environ:
             # gcsfs would open gRPC over TLS to the emulator, and hang.
@@ -82,25 +102,51 @@ def _attempts(source: str, options: Options) -> list[dict[str, Any] | None]:
     return attempts
 
 
-def _refuses_connections(error: BaseException | None) -> bool:
-    """Whether there was nobody to ask: another try would wait as long once more."""
-    while error is not None:
-        if isinstance(error, ConnectionError) or 'Cannot connect' in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _open_group(source: str, options: dict[str, Any] | None) -> zarr.Group:
-    if source.endswith('.zip') and '://' not in source:
+def _open_group(source: str, options: dict[str, Any]) -> zarr.Group:
+    if '://' in source:
+        local = source.startswith('file://')
+        return zarr.open_group(
+            _store_at(source, options),
+            mode='r',
+            use_consolidated=False if local else None,
+        )
+    if source.endswith('.zip'):
         return zarr.open_group(zarr.storage.ZipStore(source, mode='r'), mode='r')
-    local = '://' not in source or source.startswith('file://')
-    return zarr.open_group(
-        source,
-        mode='r',
-        storage_options=options,
-        use_consolidated=False if local else None,
-    )
+    return zarr.open_group(source, mode='r', use_consolidated=False)
+
+
+def _store_at(source: str, options: dict[str, Any]) -> Store:
+    fsspec_options, folder, max_bytes = disk_cache.split(options)
+    fs = _file_system(source, fsspec_options)
+    fs.invalidate_cache()  # Whoever opens a store asks what is there now.
+    path = fs._strip_protocol(source)
+    found = zarr.storage.FsspecStore(fs, path=path, read_only=True)
+    store = PatientStore(found, source, _access(fs, fsspec_options))
+    return disk_cache.CachedStore.of(store, folder, max_bytes) if folder else store
+
+
+# As fsspec keeps them, but apart from those of others: ours are told not to retry.
+_FILE_SYSTEMS: dict[str, Any] = {}
+
+
+def _file_system(source: str, options: dict[str, Any]) -> Any:
+    key = f'{source.partition("://")[0]} {sorted(options.items())}'
+    if key not in _FILE_SYSTEMS:
+        own = {'skip_instance_cache': True, **options}
+        found = zarr.storage.FsspecStore.from_url(source, storage_options=own)
+        _FILE_SYSTEMS[key] = ask_once(found.fs)
+    return _FILE_SYSTEMS[key]
+
+
+def _access(fs: Any, options: Mapping[str, Any]) -> str:
+    """How a file system asks, in words."""
+    if not isinstance(fs.protocol, str) and 'gs' in fs.protocol:
+        anonymous = fs.credentials.credentials is None
+    else:
+        # Whatever they are called: with none of them there are no credentials either,
+        # except those that a library finds by itself.
+        anonymous = bool(options.get('anon')) or 'http' in fs.protocol and not options
+    return 'anonymously' if anonymous else 'with credentials'
 
 
 class _StaleMetadataError(ValueError):
@@ -134,6 +180,14 @@ class ZarrStore:
         self.attributes: Mapping[str, Any] = {
             k: v for k, v in group.attrs.items() if not k.startswith('_')
         }
+
+    @property
+    def access(self) -> str:
+        """How it was reached: `'anonymously'`, `'with credentials'`, `'on disk'`."""
+        store = self.group.store
+        if isinstance(store, disk_cache.CachedStore):
+            store = store.inner
+        return store.access if isinstance(store, PatientStore) else 'on disk'
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -207,6 +261,13 @@ class ZarrVariable:
     def read(self, box: tuple[slice, ...]) -> np.ndarray:
         """See `RawVariable`."""
         return np.asarray(self._readable[box])
+
+    def read_into(self, out: np.ndarray, box: tuple[slice, ...]) -> None:
+        """See `DirectVariable`."""
+        if isinstance(self._readable, ChunkFiles):
+            self._readable.read_into(out, box)
+        else:
+            out[...] = self._readable[box]
 
     def never_written(self, box: tuple[slice, ...]) -> np.ndarray:
         """Reads once more with another fill value: what differs is not in the store.
