@@ -4,8 +4,8 @@
         [--output=JSON] [--write]
 
 Each command runs in a fresh process, on stores that differ in the number of times
-alone, and its peak resident memory is what the kernel counted (`ru_maxrss`). `idle` is
-a process that imports what they import and reads nothing. A climatology at 721x1440 is
+alone, and its peak resident memory is what the kernel counted (`VmHWM`). `idle` is a
+process that imports what they import and reads nothing. A climatology at 721x1440 is
 computed with two bounds, from chunks of one time and of many, few days and one level:
 that is more than the smaller bound holds at once.
 """
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ import xarray as xr
 from benchmarks import flags, machine, programs, results
 from benchmarks.harness import environment
 from benchmarks.results import Target
+from weather.data.checks import standard_geopotential
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
@@ -64,30 +65,49 @@ class Usage(NamedTuple):
     seconds: float
 
 
-def measure(command: Sequence[str | pathlib.Path]) -> Usage:
-    """Runs a command in a process of its own.
+# Runs a script as its own process would, and notes the largest resident memory. Not by
+# `ru_maxrss`: that begins with what the parent held when it forked.
+_RUN = """
+import runpy, sys
+place, script, *arguments = sys.argv[1:]
+sys.argv = [script, *arguments]
+try:
+    runpy.run_path(script, run_name='__main__')
+finally:
+    status = open('/proc/self/status').read()
+    open(place, 'w').write(status.split('VmHWM:')[1].split()[0])
+"""
+
+
+def measure(script: str | pathlib.Path, *arguments: str) -> Usage:
+    """Runs a script in a process of its own.
 
     Raises:
       RuntimeError: it failed; with what it said.
     """
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env={**environment(), 'PYTHONPATH': str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    said = process.stdout.read()
-    # Of this child alone, which `resource.getrusage` cannot tell from the others.
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    if process.returncode:
-        raise RuntimeError(f'{" ".join(map(str, command))} failed:\n{said}')
-    return Usage(used.ru_maxrss / 1024, time.perf_counter() - began)
+    with tempfile.NamedTemporaryFile('r', suffix='.txt') as noted:
+        command = [sys.executable, '-c', _RUN, noted.name, str(script), *arguments]
+        began = time.perf_counter()
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env={**environment(), 'PYTHONPATH': str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise RuntimeError(f'{script} {" ".join(arguments)} failed:\n{done.stdout}')
+        return Usage(int(noted.read()) / 1024, seconds)
+
+
+def measure_program(program: str) -> Usage:
+    """Like `measure`, of the text of a program."""
+    with tempfile.NamedTemporaryFile('w', suffix='.py') as file:
+        file.write(program)
+        file.flush()
+        return measure(file.name)
 
 
 def write_store(path: pathlib.Path, num_times: int) -> None:
@@ -102,7 +122,7 @@ def write_store(path: pathlib.Path, num_times: int) -> None:
     }
     dims = ('time', 'level', 'latitude', 'longitude')
     means = {'temperature': (250.0, 5.0), 'geopotential': (0.0, 500.0)}
-    heights = np.linspace(2e5, 1e3, len(LEVELS))[:, None, None]
+    heights = np.array([standard_geopotential(level) for level in LEVELS])
     for first in range(0, num_times, 100):
         times = np.datetime64('2000-01-01', 'ns') + np.arange(
             first, min(first + 100, num_times)
@@ -112,7 +132,7 @@ def write_store(path: pathlib.Path, num_times: int) -> None:
                 dims,
                 (
                     mean
-                    + (heights if name == 'geopotential' else 0)
+                    + (heights[:, None, None] if name == 'geopotential' else 0)
                     + spread * rng.normal(size=(times.size, *shape))
                 ).astype(np.float32),
             )
@@ -199,7 +219,7 @@ def measure_times(
         write_config(place / 'config.json', store, num_times)
         for task, command in commands(place, store).items():
             if task in tasks:
-                used = measure(command)
+                used = measure(*command)
                 print(f'{task}, {num_times} times: {used}', flush=True)
                 rows.append({'task': task, 'num_times': num_times, **used._asdict()})
     return rows
@@ -245,7 +265,7 @@ def measure_global(folder: pathlib.Path) -> list[dict[str, Any]]:
                 f'climatology.write_climatology(fields, {str(output)!r}, '
                 f'max_bytes={max_bytes})\n'
             )
-            used = measure(['-c', program])
+            used = measure_program(program)
             shutil.rmtree(output)
             row = {'time_chunk': time_chunk, 'bound_mib': max_bytes // MIB}
             print(row, used, flush=True)
@@ -318,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tasks, folder = options.tasks.split(','), options.folder.resolve()
     result = {
         'machine': machine.describe(),
-        'idle': measure(['-c', _IDLE])._asdict(),
+        'idle': measure_program(_IDLE)._asdict(),
         'times': measure_times(folder, options.times, tasks),
         'global': measure_global(folder) if 'global' in tasks else [],
     }
