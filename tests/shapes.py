@@ -71,7 +71,7 @@ def atmosphere(
             'v_component_of_wind': (dims, at_levels(still, 8.0, np.cos(lat))),
             '2m_temperature': (
                 ('time', *dims[2:]),
-                (285 - hill / 1500 + 5 * wave).astype(np.float32),
+                (285 - hill / 5000 + 5 * wave).astype(np.float32),
             ),
             'geopotential_at_surface': (dims[2:], hill.astype(np.float32)),
             'land_sea_mask': (dims[2:], (hill > 1000).astype(np.float32)),
