@@ -1,7 +1,7 @@
 r"""Engines of prepare_data.py on one job: threads, Apache Beam, dask.distributed.
 
-The job is synthetic: a source on 181x360 points with 13 levels, regridded to 64x64, a
-task for each of 4 variables and 4 times. What is timed is the engine alone, from the
+The job is synthetic: 4 variables on 181x360 points with 13 levels, regridded to 64x64;
+a quarter of the times is a task. What is timed is the engine alone, from the
 list of tasks to the last one done, its start-up included.
 
 Example:

@@ -1,17 +1,18 @@
 r"""Prepares a store for training: any atmosphere, on the grid of a config.
 
-Started again after it was killed, it goes on. What is wanted is the config's `data`, how
-it is made its `prepare`; --config.prepare.KEY=VALUE changes that.
+Started again after it was killed, it goes on. What is wanted is the config's `data`,
+how it is made its `prepare`; --config.prepare.KEY=VALUE changes that.
 
 Examples:
+  ERA5=gs://weatherbench2/datasets/era5
   python scripts/prepare_data.py --config=configs/ncep_sample.py \
       --source=ncep_r1_20220101_5d_73x144.zarr --output=ncep.zarr
   python scripts/prepare_data.py --config=configs/era5_256.py \
-      --source=gs://weatherbench2/datasets/era5/1959-2022-full_37-6h-0p25deg_derived.zarr \
+      --source=$ERA5/1959-2023_01_10-wb13-6h-1440x721_with_derived_variables.zarr \
       --output=gs://BUCKET/era5_256.zarr --engine=beam --beam_options='
       --runner=DataflowRunner --project=PROJECT --region=us-central1
       --temp_location=gs://BUCKET/tmp --setup_file=./setup.py'
-"""  # noqa: E501
+"""
 
 from absl import flags
 

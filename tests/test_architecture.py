@@ -89,6 +89,7 @@ TESTED_WITH = {
     'weather.data.sources.netcdf': 'weather/data/test_sources.py',
     'weather.data.sources.zarr_store': 'weather/data/test_sources.py',
     'weather.doctor.earlier': 'weather/doctor/test_check.py',
+    'weather.building.output': 'weather/building/test_build.py',
     'weather.building.plan': 'weather/building/test_build.py',
     'weather.building.planning': 'weather/building/test_build.py',
     'weather.building.verify': 'weather/building/test_build.py',

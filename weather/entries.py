@@ -83,6 +83,12 @@ def _odd(days: int) -> int:
     return days
 
 
+def _divides_day(hours: int) -> int:
+    if hours and 24 % hours:
+        raise ValueError(f'must divide 24, or be 0, got {hours}')
+    return hours
+
+
 Date = Annotated[str, AfterValidator(_date)]
 Period = Annotated[tuple[Date, Date], AfterValidator(_period)]
 # 500.0 is written 500, so that a level has one spelling.
@@ -96,3 +102,5 @@ Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]
 Curriculum = Annotated[tuple[tuple[Integer, Count], ...], AfterValidator(_curriculum)]
 WindowDays = Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)]
+# Counted from midnight, every day alike.
+StepHours = Annotated[Integer, Field(ge=0), AfterValidator(_divides_day)]

@@ -12,12 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    JsonValue,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from learning.schema import (
     MACHINE,
@@ -39,6 +34,7 @@ from weather.entries import (
     Levels,
     Period,
     Statics,
+    StepHours,
     Weight,
     WindowDays,
     not_after,
@@ -282,12 +278,6 @@ class Climatology(Group):
     window_days: WindowDays = 61
 
 
-def _divides_day(hours: int) -> int:
-    if hours and 24 % hours:
-        raise ValueError(f'must divide 24, or be 0, got {hours}')
-    return hours
-
-
 class Prepare(Group):
     """How `scripts/prepare_data.py` makes a store; no training depends on it.
 
@@ -312,7 +302,7 @@ class Prepare(Group):
     """
 
     regridding: Literal['conservative', 'spectral'] = 'conservative'
-    timestep_hours: Annotated[Integer, Field(ge=0), AfterValidator(_divides_day)] = 0
+    timestep_hours: StepHours = 0
     below_ground: Literal['refuse', 'fill'] = 'refuse'
     dtype: Literal['float32', 'bfloat16', 'int16'] = 'float32'
     compression: Literal['none', 'lz4', 'zstd'] = 'lz4'

@@ -8,40 +8,41 @@ asked for. The metadata of the root are written when everything is there.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import json
 import logging
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import zarr
 
-from learning.files import MARK, OutputError, check_sources, is_full, local, remove
-from learning.lock import hold
+from learning.files import MARK, is_full
 from learning.provenance import code_version
-from learning.schema import differences
 from weather.building import layout, verify
 from weather.building.engine import Engine, run_in_threads
 from weather.building.layout import METADATA, SUMMARY, Place
+from weather.building.output import (
+    PLAN,
+    Wanted,
+    attributes_of,
+    check_apart,
+    locked,
+    summary_metadata,
+)
 from weather.building.packing import Packing
 from weather.building.plan import Plan
 from weather.building.planning import accumulated, describe, make_plan
 from weather.building.tasks import ERROR_COLUMNS, Workshop
 from weather.data.checks import check_mean
-from weather.data.prepared_climatology import CLIMATOLOGY_GROUP, write_into_store
+from weather.data.prepared_climatology import write_into_store
 from weather.data.record_writer import RecordWriter
 from weather.experiment import Experiment
 from weather.outputs import PREPARED
 from weather.variables import Channel
 
 _LOGGER = logging.getLogger(__name__)
-
-_PLAN = 'preparation'
 
 
 def build_store(
@@ -72,11 +73,11 @@ def build_store(
     """
     output = os.path.expanduser(output or setup.data.store).removeprefix('file://')
     sources = [os.path.expanduser(source) for source in sources]
-    _check_apart(output, sources)
+    check_apart(output, sources)
     setup = setup.with_changes({'data.store': output})
-    with _locked(output) as scratch:
+    with locked(output) as scratch:
         plan = make_plan(setup, sources, output)
-        wanted = _Wanted(plan, overwrite)
+        wanted = Wanted(plan, overwrite)
         if wanted.is_finished():
             done = f'{output} is finished, of the same plan: nothing to do'
             # A run that was killed after the store was finished, or wanted none.
@@ -90,157 +91,13 @@ def build_store(
         return '\n'.join([*summary, *_climatology(plan, scratch), *_how_to_go_on(plan)])
 
 
-def _check_apart(output: str, sources: Sequence[str]) -> None:
-    """Refuses to write into what is read."""
-    if '://' not in output:
-        check_sources(local(output), tuple(sources))
-        return
-    for source in sources:
-        mine, other = (f'{place.rstrip("/")}/' for place in (output, source))
-        if mine.startswith(other) or other.startswith(mine):
-            raise OutputError(
-                f'{output} is, holds, or lies inside of {source}, which is read: '
-                'choose another address to write to'
-            )
-
-
-@contextlib.contextmanager
-def _locked(output: str) -> Iterator[pathlib.Path | None]:
-    """Holds the lock of a local store, and yields a folder for what is in the making.
-
-    It lies beside the store: what is inside of one is part of it for every reader.
-    """
-    if '://' in output:
-        yield None
-        return
-    path = local(output)
-    folder = path.with_name(f'.{path.name}.preparing')
-    with hold(folder, work='preparation'):
-        yield folder
-        remove(folder)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """A plan, and what there is at its output already."""
-
-    plan: Plan
-    overwrite: bool
-
-    @property
-    def _root(self) -> dict[str, Any] | None:
-        return _attributes(self.plan.place, METADATA)
-
-    def is_finished(self) -> bool:
-        """Whether the very same is there already, and may stay.
-
-        Raises:
-          OutputError: something else is there, which stays.
-        """
-        place, root = self.plan.place, self._root
-        if root is None:
-            return False
-        if root.get(MARK) != PREPARED.name:
-            raise OutputError(_foreign(place, 'another Zarr store'))
-        changed = self._changes(json.loads(root.get(_PLAN, '{}')))
-        if self.overwrite:
-            return False
-        if changed:
-            raise OutputError(
-                f'{place.address} is a prepared store of another plan: {changed}; say '
-                '--overwrite to replace it, or choose another path'
-            )
-        return True
-
-    def begin(self) -> Plan:
-        """Makes room where that is allowed; returns the plan, with the blocks found.
-
-        Raises:
-          OutputError: something is there that must stay.
-        """
-        plan, place = self.plan, self.plan.place
-        entries = place.entries()
-        if not entries:
-            return plan
-        found = _attributes(place, SUMMARY, METADATA) or {}
-        if self._root is None:
-            if found.get(MARK) != PREPARED.name:
-                what = f'a folder with {len(entries)} entries'
-                raise OutputError(_foreign(place, what))
-            changed = self._changes(found[_PLAN])
-            if not changed:
-                _LOGGER.info('going on with %s', place.address)
-                return dataclasses.replace(plan, block=found['block'])
-            if not self.overwrite:
-                raise OutputError(
-                    f'{place.address} is unfinished, and of another plan: {changed}; '
-                    'go on with that, or say --overwrite to begin anew'
-                )
-        _remove(place, entries, found.get(_PLAN, {}))
-        return plan
-
-    def _changes(self, found: Mapping[str, Any]) -> str:
-        return ', '.join(
-            f'{key}: {change}'
-            for key, change in differences(found, self.plan.describe()).items()
-        )
-
-
-def _foreign(place: Place, what: str) -> str:
-    return (
-        f'expected nothing, or {PREPARED.words} of this project, at {place.address}; '
-        f'found {what}, which stays as it is: choose another path'
-    )
-
-
-def _attributes(place: Place, *names: str) -> dict[str, Any] | None:
-    """Attributes of a group; None where it has no metadata."""
-    content = place.read(*names)
-    if content is None:
-        return None
-    try:
-        return dict(json.loads(content).get('attributes', {}))
-    except ValueError:
-        return {}
-
-
-def _remove(place: Place, entries: set[str], found: Mapping[str, Any]) -> None:
-    """Removes a prepared store, from its root downward.
-
-    Raises:
-      OutputError: something in it is not of this project.
-    """
-    known = {*found.get('variables', ()), *found.get('statics', ()), *layout.DIMS}
-    known |= {SUMMARY, CLIMATOLOGY_GROUP, METADATA}
-    if foreign := sorted(entries - known):
-        raise OutputError(
-            f'{place.address} holds {foreign[0]}, which is no part of '
-            f'{PREPARED.words} and would be lost: move it elsewhere, or choose another '
-            'path'
-        )
-    # First of all it becomes an unfinished store of no plan: if this is interrupted,
-    # nobody takes what is left of it for part of his own.
-    place.put(_summary_metadata({**found, 'sources': []}, 1), SUMMARY, METADATA)
-    place.remove(METADATA)
-    for name in sorted(entries - {SUMMARY, METADATA}):
-        place.remove(name)
-    place.remove(SUMMARY)
-
-
-def _summary_metadata(plan: Mapping[str, Any], block: int) -> bytes:
-    memory = zarr.storage.MemoryStore()
-    attributes = {MARK: PREPARED.name, _PLAN: dict(plan), 'block': block}
-    zarr.create_group(memory, attributes=attributes)
-    return layout.content_of(memory, METADATA)
-
-
 def lay_out(plan: Plan) -> RecordWriter:
     """Makes all arrays, and writes those that are small; again changes nothing."""
     place, setup = plan.place, plan.experiment
     described = plan.describe()
     # The first of all: it tells whose the rest is.
-    if _attributes(place, SUMMARY, METADATA) is None:
-        place.put(_summary_metadata(described, plan.block), SUMMARY, METADATA)
+    if attributes_of(place, SUMMARY, METADATA) is None:
+        place.put(summary_metadata(described, plan.block), SUMMARY, METADATA)
     num_levels = {
         name: (len(plan.axis) if of else 1) for name, of in plan.levels.items()
     }
@@ -249,7 +106,7 @@ def lay_out(plan: Plan) -> RecordWriter:
         variables=num_levels,
         num_times=plan.times.size,
         block=plan.block,
-        attributes={MARK: PREPARED.name, _PLAN: described},
+        attributes={MARK: PREPARED.name, PLAN: described},
         storage_options=place.options,
     )
     layout.write_coordinates(place, plan.times, plan.axis, setup.grid)
@@ -351,7 +208,7 @@ def _finish(plan: Plan, record: RecordWriter) -> list[str]:
         'last_time': str(plan.times[-1].astype('datetime64[s]')),
         'accumulated_over_a_step': accumulated(plan),
         'packing_error': json.dumps(errors),
-        _PLAN: json.dumps(plan.describe()),
+        PLAN: json.dumps(plan.describe()),
         'created': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
     }
     names = ['time', *(['level'] if plan.axis else []), 'latitude', 'longitude']

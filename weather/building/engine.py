@@ -6,7 +6,12 @@ JAX and codecs let go of the interpreter. Where one machine is too small, Apache
 
     beam.Create(tasks) | beam.Reshuffle() | beam.Map(run)
 
-is the whole pipeline, on any runner. ENGINE_FIGURES
+is the whole pipeline, on any runner. Why Beam: whoever regrids ERA5 by WeatherBench 2's
+scripts has it, on Dataflow, which starts and ends the machines itself; a cluster of
+Dask would have to be kept. On one machine neither is of use. `benchmarks/engines.py`,
+32 times of 52 fields on two cores that were busy with other work: threads 1.7 s, Beam
+in one process 5.3 s, Beam on two processes 28.7 s, dask.distributed on two processes
+30.5 s, of the last two nearly all to start and to end them.
 
 On Dataflow workers need this project: `--runner=DataflowRunner --project=P --region=R
 --temp_location=gs://BUCKET/tmp --setup_file=./setup.py`, or an image that has it

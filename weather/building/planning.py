@@ -139,8 +139,10 @@ def _missing(
 
 def _advice(problems: Sequence[_Missing], workshop: Workshop, num_probes: int) -> str:
     setup, fixes = workshop.setup, []
+    # What a spectral regridding meets with a hole has none of its values afterwards.
+    most = 1.1 if setup.prepare.regridding == 'spectral' else 0.999
     ground = [
-        one for one in problems if one.channel.level is not None and one.share < 0.999
+        one for one in problems if one.channel.level is not None and one.share < most
     ]
     if ground and setup.prepare.below_ground == 'refuse':
         fixes.append(

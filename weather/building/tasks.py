@@ -232,8 +232,9 @@ class Workshop:
         """Reads and regrids one part of the times from one source."""
         read = {name: self._read(name, times[part], number) for name in names}
         made = self._regrid(read, number)
+        holes = _holes(read)
         for name, values in made.items():
-            self._check(name, read[name], values, times[part])
+            self._check(name, holes[name], values, times[part])
             places = [self.plan.axis.index(of) for of in self.plan.levels[name]] or [0]
             fields[name][part[:, None], places] = values
 
@@ -256,6 +257,13 @@ class Workshop:
         self, fields: Mapping[str, np.ndarray], number: int
     ) -> dict[str, np.ndarray]:
         regridder, made = self.regridder(number), {}
+        if self._spectral:
+            # One hole would spread over the globe: first what can be filled is, and
+            # what is left makes the whole field a hole.
+            if self.setup.prepare.below_ground == 'fill':
+                fields = self._filled(fields)
+            holes = _holes(fields)
+            fields = _without_holes(fields, holes)
         for pair in wind_pairs():
             if pair.eastward in fields and pair.northward in fields:
                 made[pair.eastward], made[pair.northward] = regridder.winds(
@@ -264,15 +272,21 @@ class Workshop:
         for name, values in fields.items():
             if name not in made:
                 made[name] = regridder.scalars(values)
-        return {name: np.asarray(values, np.float32) for name, values in made.items()}
+        made = {name: np.array(values, np.float32) for name, values in made.items()}
+        if self._spectral:
+            for name, values in made.items():
+                values[holes[name]] = np.nan
+        return made
+
+    @property
+    def _spectral(self) -> bool:
+        return self.setup.prepare.regridding == 'spectral'
 
     def _check(
-        self, name: str, read: np.ndarray, made: np.ndarray, times: np.ndarray
+        self, name: str, holes: np.ndarray, made: np.ndarray, times: np.ndarray
     ) -> None:
         """Refuses what is not finite where the source is."""
-        bad = ~np.isfinite(made).all(axis=(-2, -1))
-        if bad.any():
-            bad &= np.isfinite(read).all(axis=(-2, -1))
+        bad = ~np.isfinite(made).all(axis=(-2, -1)) & ~holes
         if bad.any():
             time = times[np.flatnonzero(bad.any(axis=1))[0]]
             raise ValueError(
@@ -282,21 +296,23 @@ class Workshop:
             )
 
     def _fill_ground(self, fields: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Continues downward what has levels."""
+        """Continues columns downward, of fields with all levels of the store."""
         places = {
             name: [self.plan.axis.index(of) for of in self.plan.levels[name]]
             for name in fields
             if self.plan.levels[name]
         }
-        if not any(np.isnan(fields[name][:, places[name]]).any() for name in places):
-            return fields
-        filled = fill_below_ground(
-            {name: fields[name][:, of_name] for name, of_name in places.items()},
-            {name: self.plan.levels[name] for name in places},
-        )
-        for name, of_name in places.items():
-            fields[name][:, of_name] = filled.fields[name]
+        wanted = {name: fields[name][:, of] for name, of in places.items()}
+        for name, values in self._filled(wanted).items():
+            fields[name][:, places[name]] = values
         return fields
+
+    def _filled(self, fields: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Continues columns downward, of fields with the levels that are wanted."""
+        levels = {name: self.plan.levels[name] for name in fields}
+        if not any(np.isnan(fields[name]).any() for name, of in levels.items() if of):
+            return fields
+        return fill_below_ground(fields, levels).fields
 
     def _text(self, time: int) -> str:
         return str(self.plan.times[time].astype('datetime64[s]'))
@@ -353,3 +369,27 @@ class Workshop:
 
 def _levels_of(field: xarray.DataArray, levels: Sequence[float]) -> xarray.DataArray:
     return field.sel(level=list(levels)) if levels else field
+
+
+def _holes(fields: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Fields that are not finite throughout, `[time, level]`; of winds, both are."""
+    holes = {
+        name: ~np.isfinite(values).all(axis=(-2, -1)) for name, values in fields.items()
+    }
+    for pair in wind_pairs():
+        if pair.eastward in fields and pair.northward in fields:
+            both = holes[pair.eastward] | holes[pair.northward]
+            holes[pair.eastward] = holes[pair.northward] = both
+    return holes
+
+
+def _without_holes(
+    fields: Mapping[str, np.ndarray], holes: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The same with 0 throughout where there is a hole."""
+    return {
+        name: np.where(holes[name][..., None, None], np.float32(0), values)
+        if holes[name].any()
+        else values
+        for name, values in fields.items()
+    }

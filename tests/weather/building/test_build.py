@@ -361,6 +361,40 @@ def test_what_is_missing_at_every_time_is_refused_before_anything_is_written(tmp
         build(made.experiment(), source, tmp_path / 'out.zarr')
 
 
+@pytest.mark.parametrize('regridding', ['conservative', 'spectral'])
+def test_columns_are_continued_below_the_ground_before_harmonics_meet_a_hole(
+    tmp_path, regridding
+):
+    ground = made.dataset(made.hours(NUM_HOURS))
+    for name in made.UPPER:
+        ground[name][:, 1, 3:5, :4] = np.nan
+    source = made.write(ground, tmp_path / 'in.zarr')
+    grid = {'kind': 'gauss', 'num_lat': 6, 'num_lon': 12}
+    how = {'regridding': regridding}
+    if regridding == 'spectral':
+        with pytest.raises(ValueError, match='prepare.below_ground=fill'):
+            build(made.experiment(prepare=how, grid=grid), source, tmp_path / 'no.zarr')
+    setup = made.experiment(prepare={**how, 'below_ground': 'fill'}, grid=grid)
+    found = build(setup, source, tmp_path / 'out.zarr')
+    for name in made.UPPER:
+        assert np.isfinite(found[name].values).all()
+    # Downward along 6.5 K/km from the warmth above, for which 500 hPa stands.
+    assert float(found.temperature.sel(level=850).max()) > 260
+
+
+def test_a_hole_in_an_hour_makes_one_field_a_hole_for_harmonics(tmp_path):
+    holes = made.dataset(made.hours(NUM_HOURS))
+    holes['u_component_of_wind'][12, 1, 3, 4] = np.nan
+    source = made.write(holes, tmp_path / 'in.zarr')
+    grid = {'kind': 'gauss', 'num_lat': 6, 'num_lon': 12}
+    setup = made.experiment(prepare={'regridding': 'spectral'}, grid=grid)
+    found = build(setup, source, tmp_path / 'out.zarr')
+    for name in ('u_component_of_wind', 'v_component_of_wind'):
+        missing = np.isnan(found[name].values)
+        assert missing[2, 1].all() and missing.sum() == 6 * 12
+    assert np.isfinite(found.temperature.values).all()
+
+
 def test_wrong_units_are_refused(tmp_path):
     celsius = made.dataset(made.hours(NUM_HOURS))
     celsius['temperature'] -= 273.15
