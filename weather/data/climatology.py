@@ -11,7 +11,7 @@ corrected for bias. In years without a day 366, day 365 also counts as day 366. 
 for data with gaps only: a missing day stays missing (there, day 365 of that year stands
 in for it), and a period may be shorter than a year (days out of reach are NaN).
 
-Samples are read by months of the year: memory grows with neither years nor variables.
+Samples are read by days of the year: memory grows with neither years nor variables.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ NUM_SAMPLES = 'num_samples'
 _READ_BYTES = 2**26
 _CHUNK_BYTES = 2**23
 # Days whose mean and spread are computed together, float32.
-MONTH = 30
-_RESULT_BYTES = 2 * 4 * MONTH
+PORTION = 15
+_RESULT_BYTES = 2 * 4 * PORTION
 
 
 def write_climatology(
@@ -206,9 +206,9 @@ class _Plan(NamedTuple):
 
     @property
     def capacity(self) -> int:
-        """Most days that the windows around the days of a month touch."""
-        months = slices(DAYS_OF_YEAR.size, MONTH)
-        return max(int(self.weights[month].any(axis=0).sum()) for month in months)
+        """Most days that the windows around the days of a portion touch."""
+        portions = slices(DAYS_OF_YEAR.size, PORTION)
+        return max(int(self.weights[days].any(axis=0).sum()) for days in portions)
 
     def samples(self, hours: list[int], days: list[int]) -> np.ndarray:
         """Places among the times of the samples that count for some days."""
@@ -306,7 +306,7 @@ def _groups(plan: _Plan, field: xr.DataArray, max_bytes: int) -> _Groups:
 def _summed(
     plan: _Plan, name: str, selection: dict, hours: list[int], max_bytes: int
 ) -> Iterator[_Block]:
-    """Mean and spread of one variable, month by month of the year.
+    """Mean and spread of one variable, portion by portion of the year.
 
     Samples of a day are there as long as some window touches it, and are read once; but
     those around New Year twice, unless the window is the whole year.
@@ -314,7 +314,7 @@ def _summed(
     field = plan.dataset[name].isel(selection)
     field = field.transpose('time', *(dim for dim in DIMS[2:] if dim in field.dims))
     sums = {hour: DaySums(plan.capacity, field.shape[1:]) for hour in hours}
-    for rows in slices(DAYS_OF_YEAR.size, MONTH):
+    for rows in slices(DAYS_OF_YEAR.size, PORTION):
         days = np.flatnonzero(plan.weights[rows].any(axis=0)).tolist()
         new = [of_hour.keep(days) for of_hour in sums.values()][0]
         _add_samples(plan, field, sums, new, max_bytes)
@@ -364,7 +364,7 @@ def _write(
         together = {'level': groups.levels[0].stop, 'latitude': groups.rows[0].stop}
         sizes |= {'hour': 1} | {k: min(sizes[k], together[k]) for k in dims[2:-1]}
         most = _CHUNK_BYTES // (4 * np.prod([sizes[dim] for dim in dims[2:]]))
-        parts = [days for days in range(1, MONTH + 1) if MONTH % days == 0]
+        parts = [days for days in range(1, PORTION + 1) if PORTION % days == 0]
         sizes['dayofyear'] = max([part for part in parts if part <= most], default=1)
         for suffix in ('', STD_SUFFIX):
             arrays[name + suffix] = group.create_array(
