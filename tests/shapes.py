@@ -71,7 +71,7 @@ def atmosphere(
             'v_component_of_wind': (dims, at_levels(still, 8.0, np.cos(lat))),
             '2m_temperature': (
                 ('time', *dims[2:]),
-                (285 - hill / 1500 + 5 * wave).astype(np.float32),
+                (285 - hill / 5000 + 5 * wave).astype(np.float32),
             ),
             'geopotential_at_surface': (dims[2:], hill.astype(np.float32)),
             'land_sea_mask': (dims[2:], (hill > 1000).astype(np.float32)),
@@ -207,10 +207,10 @@ def weatherbench1(folder: pathlib.Path, *, num_times: int = 72) -> str:
     rows = np.arange(-90 + step / 2, 90, step)
     columns = np.arange(0, 360, step)
     found = atmosphere(rows, columns, hours('1979-01-01', num_times))
-    sun = 1e6 * (1 + np.cos(np.radians(found.latitude) + 0 * found['2m_temperature']))
-    found['toa_incident_solar_radiation'] = sun.astype(np.float32).transpose(
-        'time', 'latitude', 'longitude'
-    )
+    angle = np.radians(columns) + 2 * np.pi * np.arange(num_times)[:, None, None] / 24
+    sun = 4e6 * np.cos(np.radians(rows))[:, None] * np.maximum(0, np.cos(angle))
+    dims = ('time', 'latitude', 'longitude')
+    found['toa_incident_solar_radiation'] = dims, sun.astype(np.float32)
     found['toa_incident_solar_radiation'].attrs = {'units': 'J m**-2'}
     found = found.rename(latitude='lat', longitude='lon')
     short = {**_SHORT, 'toa_incident_solar_radiation': 'tisr'}

@@ -11,7 +11,7 @@ corrected for bias. In years without a day 366, day 365 also counts as day 366. 
 for data with gaps only: a missing day stays missing (there, day 365 of that year stands
 in for it), and a period may be shorter than a year (days out of reach are NaN).
 
-The store is read in order of time; memory grows neither with years nor with variables.
+Samples are read by days of the year: memory grows with neither years nor variables.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import fsspec
@@ -31,20 +31,27 @@ import zarr
 from learning.files import MARK, Output, OutputError
 from learning.provenance import code_version
 from weather.data.blocks import stored_chunk, time_blocks
-from weather.data.day_sums import BYTES_PER_VALUE, DaySums, slices
+from weather.data.day_sums import (
+    BYTES_PER_VALUE,
+    DAYS_OF_YEAR,
+    DaySums,
+    days_of,
+    slices,
+    window_weights,
+)
 from weather.data.store import refused
 from weather.outputs import CLIMATOLOGY
 from weather.variables import VARIABLES
 
-DAYS_OF_YEAR = np.arange(1, 367)
 DIMS = ('hour', 'dayofyear', 'level', 'latitude', 'longitude')
 STD_SUFFIX = '_std'
 NUM_SAMPLES = 'num_samples'
 # Values read at once, and written as one chunk: large enough for any disk or bucket.
 _READ_BYTES = 2**26
 _CHUNK_BYTES = 2**23
-# Mean and spread of all days of the year, float32.
-_RESULT_BYTES = 2 * 4 * 366
+# Days whose mean and spread are computed together, float32.
+PORTION = 15
+_RESULT_BYTES = 2 * 4 * PORTION
 
 
 def write_climatology(
@@ -126,23 +133,6 @@ def _check_nothing_at(address: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def window_weights(window_days: int) -> np.ndarray:
-    """Weights `[dayofyear, dayofyear]` of samples (second axis) around days (first).
-
-    Raises:
-      ValueError: a window that is no odd number of days from 1 to 365.
-    """
-    if window_days % 2 != 1 or not 1 <= window_days <= 365:
-        raise ValueError(
-            f'expected window_days to be odd, from 1 to 365, got {window_days}; '
-            'WeatherBench 2 uses 61'
-        )
-    apart = np.abs(DAYS_OF_YEAR[:, None] - DAYS_OF_YEAR)
-    apart = np.minimum(apart, DAYS_OF_YEAR.size - apart)
-    # A window of one day has no slope: nothing may be divided by it.
-    return np.maximum(0, 1 - apart / max(1, window_days // 2))
-
-
 def moving_variables(dataset: xr.Dataset) -> list[str]:
     """Names of the variables with a time axis: those that have a climatology."""
     dims = {str(name): set(of.dims) for name, of in dataset.data_vars.items()}
@@ -203,7 +193,7 @@ class _Plan(NamedTuple):
             raise ValueError(
                 f'expected times on the hour, got {times[times != times.floor("h")][0]}'
             )
-        days = np.unique(np.concatenate([_days(time) for time in times]))
+        days = np.unique(np.concatenate([days_of(time) for time in times]))
         return cls(
             dataset=dataset,
             period=range(len(every))[chosen],
@@ -213,6 +203,20 @@ class _Plan(NamedTuple):
             weights=weights[:, days - 1],
             window_days=window_days,
         )
+
+    @property
+    def capacity(self) -> int:
+        """Most days that the windows around the days of a portion touch."""
+        portions = slices(DAYS_OF_YEAR.size, PORTION)
+        return max(int(self.weights[days].any(axis=0).sum()) for days in portions)
+
+    def samples(self, hours: list[int], days: list[int]) -> np.ndarray:
+        """Places among the times of the samples that count for some days."""
+        wanted, of_year = self.days[days], self.times.day_of_year
+        chosen = np.isin(of_year, wanted)
+        if 366 in wanted:
+            chosen |= (of_year == 365) & ~self.times.is_leap_year
+        return np.flatnonzero(chosen & np.isin(self.times.hour, self.hours[hours]))
 
     def layout(self, name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
         """Dims and shape of a variable in the climatology."""
@@ -226,7 +230,7 @@ class _Plan(NamedTuple):
         counts = np.zeros((self.hours.size, self.days.size), int)
         for time in self.times:
             hour = np.searchsorted(self.hours, time.hour)
-            counts[hour, np.searchsorted(self.days, _days(time))] += 1
+            counts[hour, np.searchsorted(self.days, days_of(time))] += 1
         return counts @ (self.weights > 0).T
 
     def skeleton(self, source: str | None) -> xr.Dataset:
@@ -262,12 +266,6 @@ class _Block(NamedTuple):
     std: np.ndarray
 
 
-def _days(time: pd.Timestamp) -> Sequence[int]:
-    """Days of the year that a sample counts for."""
-    day = time.day_of_year
-    return (365, 366) if day == 365 and not time.is_leap_year else (day,)
-
-
 def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
     for name in moving_variables(plan.dataset):
         field = plan.dataset[name]
@@ -275,11 +273,7 @@ def _blocks(plan: _Plan, max_bytes: int) -> Iterator[_Block]:
             selection = {'level': levels} if 'level' in field.dims else {}
             selection['latitude'] = rows
             # An eighth for what is read, which stands there twice for a moment.
-            sums = _sums(plan, field.isel(selection), hours, max_bytes // 8)
-            while sums:
-                part = (hours[-len(sums)], slice(None), *selection.values())
-                # Let go of one by one.
-                yield _Block(name, part, *sums.pop(0).mean_and_std(plan.weights))
+            yield from _summed(plan, name, selection, hours, max_bytes // 8)
 
 
 class _Groups(NamedTuple):
@@ -299,7 +293,7 @@ def _groups(plan: _Plan, field: xr.DataArray, max_bytes: int) -> _Groups:
     hours = list(range(plan.hours.size))
     groups = [[hour] for hour in hours] if stored_chunk(field) == 1 else [hours]
     num_levels, num_rows = (field.sizes.get(dim, 1) for dim in ('level', 'latitude'))
-    sums_bytes = len(groups[0]) * plan.days.size * BYTES_PER_VALUE
+    sums_bytes = len(groups[0]) * plan.capacity * BYTES_PER_VALUE
     bytes_of_row = (sums_bytes + _RESULT_BYTES) * field.sizes['longitude']
     fitting = int(max_bytes * 0.75 / bytes_of_row)  # Rows of one level.
     return _Groups(
@@ -309,24 +303,46 @@ def _groups(plan: _Plan, field: xr.DataArray, max_bytes: int) -> _Groups:
     )
 
 
-def _sums(
-    plan: _Plan, field: xr.DataArray, hours: list[int], max_bytes: int
-) -> list[DaySums]:
-    """Sums of one variable at the given hours, read once in order of time."""
-    dims = [dim for dim in DIMS[2:] if dim in field.dims]
-    shape = (plan.days.size, *(field.sizes[dim] for dim in dims))
-    sums = {int(plan.hours[hour]): DaySums.zeros(shape) for hour in hours}
-    wanted = np.flatnonzero(np.isin(plan.times.hour, list(sums)))
-    chunk_bytes = stored_chunk(field) * 4 * int(np.prod(shape[1:]))
+def _summed(
+    plan: _Plan, name: str, selection: dict, hours: list[int], max_bytes: int
+) -> Iterator[_Block]:
+    """Mean and spread of one variable, portion by portion of the year.
+
+    Samples of a day are there as long as some window touches it, and are read once; but
+    those around New Year twice, unless the window is the whole year.
+    """
+    field = plan.dataset[name].isel(selection)
+    field = field.transpose('time', *(dim for dim in DIMS[2:] if dim in field.dims))
+    sums = {hour: DaySums(plan.capacity, field.shape[1:]) for hour in hours}
+    for rows in slices(DAYS_OF_YEAR.size, PORTION):
+        days = np.flatnonzero(plan.weights[rows].any(axis=0)).tolist()
+        new = [of_hour.keep(days) for of_hour in sums.values()][0]
+        _add_samples(plan, field, sums, new, max_bytes)
+        weights = plan.weights[rows][:, days]
+        for hour, of_hour in sums.items():
+            part = (hour, rows, *selection.values())
+            yield _Block(name, part, *of_hour.mean_and_std(weights, days))
+
+
+def _add_samples(
+    plan: _Plan,
+    field: xr.DataArray,
+    sums: Mapping[int, DaySums],
+    days: list[int],
+    max_bytes: int,
+) -> None:
+    """Reads the samples of some days in order of time and adds them, hour by hour."""
+    chunk_bytes = stored_chunk(field) * 4 * field[:1].size
     read_bytes = min(max(_READ_BYTES, chunk_bytes), max_bytes)
-    positions = wanted + plan.period.start
+    positions = plan.samples(list(sums), days) + plan.period.start
     for batch in time_blocks(field, positions, max_bytes=read_bytes):
-        loaded = field.isel(time=batch).transpose('time', *dims)
-        for position, value in zip(batch, loaded.values, strict=True):
+        values = field.isel(time=batch).values
+        for position, value in zip(batch, values, strict=True):
             time = plan.times[position - plan.period.start]
-            for day in np.searchsorted(plan.days, _days(time)):
-                sums[time.hour].add(day, value.astype(np.float64))
-    return list(sums.values())
+            hour = int(np.searchsorted(plan.hours, time.hour))
+            for day in np.searchsorted(plan.days, days_of(time)):
+                if day in days:
+                    sums[hour].add(int(day), value.astype(np.float64))
 
 
 def _write(
@@ -347,8 +363,9 @@ def _write(
         groups = _groups(plan, plan.dataset[name], max_bytes)
         together = {'level': groups.levels[0].stop, 'latitude': groups.rows[0].stop}
         sizes |= {'hour': 1} | {k: min(sizes[k], together[k]) for k in dims[2:-1]}
-        days = _CHUNK_BYTES // (4 * np.prod([sizes[dim] for dim in dims[2:]]))
-        sizes['dayofyear'] = int(np.clip(days, 1, DAYS_OF_YEAR.size))
+        most = _CHUNK_BYTES // (4 * np.prod([sizes[dim] for dim in dims[2:]]))
+        parts = [days for days in range(1, PORTION + 1) if PORTION % days == 0]
+        sizes['dayofyear'] = max([part for part in parts if part <= most], default=1)
         for suffix in ('', STD_SUFFIX):
             arrays[name + suffix] = group.create_array(
                 name + suffix,

@@ -40,7 +40,7 @@ VERSION = '1.0.0'
 DIMS = ('time', 'level', 'latitude', 'longitude')
 _TIME_UNITS = 'seconds since 1970-01-01'
 # Values read at once, and most of a file of records.
-_READ_BYTES = 2**27
+_READ_BYTES = 2**25
 _FILE_BYTES = 2**30
 # A reader keeps a file open: more of them than this would meet limits of systems.
 _MAX_FILES = 500
