@@ -4,10 +4,11 @@
         [--output=JSON] [--write]
 
 Each command runs in a fresh process, on stores that differ in the number of times
-alone, and its peak resident memory is what the kernel counted (`VmHWM`). `idle` is a
-process that imports what they import and reads nothing. A climatology at 721x1440 is
-computed with two bounds, from chunks of one time and of many, few days and one level:
-that is more than the smaller bound holds at once.
+alone, and its peak resident memory is what the kernel counted (`VmHWM`). Times are
+daily, so that the fewest are more days already than the windows of a climatology touch
+at once. `idle` is a process that imports what they import and reads nothing. A
+climatology at 721x1440 is computed with two bounds, from chunks of one time and of
+many, few days and one level: that is more than the smaller bound holds at once.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def measure_program(program: str) -> Usage:
 
 
 def write_store(path: pathlib.Path, num_times: int) -> None:
-    """Two upper-air variables at 13 levels, with statics; six-hourly, noise."""
+    """Two upper-air variables at 13 levels, with statics; daily, noise."""
     rng = np.random.default_rng(0)
     shape = (len(LEVELS), NUM_LAT, NUM_LON)
     step = 180 / NUM_LAT
@@ -126,7 +127,7 @@ def write_store(path: pathlib.Path, num_times: int) -> None:
     for first in range(0, num_times, 100):
         times = np.datetime64('2000-01-01', 'ns') + np.arange(
             first, min(first + 100, num_times)
-        ) * np.timedelta64(6, 'h')
+        ) * np.timedelta64(24, 'h')
         fields = {
             name: (
                 dims,
@@ -155,7 +156,7 @@ def write_store(path: pathlib.Path, num_times: int) -> None:
 
 def write_config(path: pathlib.Path, store: pathlib.Path, num_times: int) -> None:
     """An experiment on such a store."""
-    last = np.datetime64('2000-01-01') + (num_times - 1) // 4
+    last = np.datetime64('2000-01-01') + num_times - 1
     day = (str(last), str(last))
     config = {
         'data': {
