@@ -10,7 +10,7 @@ def command(module: str, arguments: Sequence[str]) -> str:
     """A command line as anybody could give it: where folders were is of no interest."""
     line = ' '.join([f'python -m {module}', *arguments])
     line = re.sub(
-        r'--(official|weatherbench2|workdir|folder)[= ]\S+', r'--\1=PATH', line
+        r'--(official|weatherbench2|planet|workdir|folder)[= ]\S+', r'--\1=PATH', line
     )
     return re.sub(r' --output[= ]\S+', '', line)
 

@@ -290,6 +290,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--planet', type=pathlib.Path, help='store of the demo, for the part demo')
     add('--quick', action='store_true', help='tiny sizes, to try the program out')
     add('--output', default=OUTPUT, help='JSON file for all measurements')
+    add('--write', action='store_true', help='into RESULTS.md')
     options = parser.parse_args(arguments)
     if 'demo' in options.parts and options.planet is None:
         parser.error('the part demo needs --planet=STORE')
@@ -315,6 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result['command'] = flags.command('benchmarks.loader', arguments)
     print(tables(result))
     results.write_json(options.output, result)
+    if options.write:
+        results.replace_section('loader', tables(result))
     return 1 if result['failures'] else 0
 
 

@@ -75,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help='assumed of a worker: float32 values delivered, after decoding',
     )
     parser.add_argument('--output', default=OUTPUT)
+    parser.add_argument('--write', action='store_true', help='into RESULTS.md')
     options = parser.parse_args(arguments)
     fields = _fields()
     ways = _ways(options.weatherbench2)
@@ -93,17 +94,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     targets = _differences(ways, options.weatherbench2, fields)
     command = flags.command('benchmarks.regridding', arguments or sys.argv[1:])
     place = results.provenance(machine.describe(), {}, command)
-    print(place)
-    print(
+    parts = [
+        place,
         results.table(
             ['method', 'threads', 'fields/s', 'spread', 'hours for 42 years'],
             [_row(name, threads, rate) for (name, threads), rate in rates.items()],
-        )
-    )
-    print(
-        results.table(['difference', 'value', 'bound', ''], [t.row() for t in targets])
-    )
-    print(_estimate(rates, options.read_mb_per_s))
+        ),
+        results.table(['difference', 'value', 'bound', ''], [t.row() for t in targets]),
+        _estimate(rates, options.read_mb_per_s),
+    ]
+    print('\n\n'.join(parts))
+    if options.write:
+        results.replace_section('regridding', '\n\n'.join(parts))
     results.write_json(
         options.output,
         {
