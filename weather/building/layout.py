@@ -21,33 +21,13 @@ import zarr.codecs
 from learning.files import replacing
 from sphere_ops.grid import LatLonGrid
 from weather.building.packing import Packing
+from weather.data.axes import CF_ATTRIBUTES
 from weather.variables import VARIABLES
 
 DIMS = ('time', 'level', 'latitude', 'longitude')
 SUMMARY = 'summary'
 METADATA = 'zarr.json'
-_COORDINATES = {
-    'time': {'standard_name': 'time', 'long_name': 'time', 'axis': 'T'},
-    'level': {
-        'standard_name': 'air_pressure',
-        'long_name': 'pressure',
-        'units': 'hPa',
-        'positive': 'down',
-        'axis': 'Z',
-    },
-    'latitude': {
-        'standard_name': 'latitude',
-        'long_name': 'latitude',
-        'units': 'degrees_north',
-        'axis': 'Y',
-    },
-    'longitude': {
-        'standard_name': 'longitude',
-        'long_name': 'longitude',
-        'units': 'degrees_east',
-        'axis': 'X',
-    },
-}
+_TIME = {'standard_name': 'time', 'long_name': 'time', 'axis': 'T'}
 _AS_THEY_ARE = Packing()
 _LEVELS = {'lz4': 5, 'zstd': 3}
 
@@ -222,7 +202,7 @@ def write_coordinates(
     for name, values in _COORDINATE_VALUES.items():
         if not values.size:
             continue
-        attributes: dict[str, Any] = dict(_COORDINATES[name])
+        attributes: dict[str, Any] = dict(CF_ATTRIBUTES.get(name, _TIME))
         if name == 'time':
             attributes |= {'units': units, 'calendar': 'proleptic_gregorian'}
         memory = zarr.storage.MemoryStore()

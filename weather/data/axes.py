@@ -45,6 +45,28 @@ ALIASES: dict[str, tuple[str, ...]] = {
 _PREPARE = 'prepare it with scripts/prepare_data.py, which regrids'
 # Names that models give to levels of their own too.
 _OTHER_LEVELS = ('lev', 'levels')
+# What files say of the axes, by the CF conventions.
+CF_ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
+    'level': {
+        'standard_name': 'air_pressure',
+        'long_name': 'pressure level',
+        'units': 'hPa',
+        'positive': 'down',
+        'axis': 'Z',
+    },
+    'latitude': {
+        'standard_name': 'latitude',
+        'long_name': 'latitude',
+        'units': 'degrees_north',
+        'axis': 'Y',
+    },
+    'longitude': {
+        'standard_name': 'longitude',
+        'long_name': 'longitude',
+        'units': 'degrees_east',
+        'axis': 'X',
+    },
+}
 # No pressure of a terrestrial atmosphere exceeds this, hPa.
 _MAX_PRESSURE_HPA = 1100.0
 

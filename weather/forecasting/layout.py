@@ -27,6 +27,7 @@ import numpy as np
 import xarray as xr
 
 from sphere_ops.grid import LatLonGrid
+from weather.data.axes import CF_ATTRIBUTES
 from weather.variables import ChannelIndex, get_variable
 
 EPOCH = '1970-01-01 00:00:00'
@@ -35,27 +36,6 @@ _GLOBAL_ATTRIBUTES = {
     'title': 'Global weather forecast',
     'source': 'spherecast: spherical convolutional neural network, autoregressive',
     'references': 'Esteves, Slotine and Makadia (2023), https://arxiv.org/abs/2306.05420',
-}
-_SPATIAL: Mapping[str, Mapping[str, str]] = {
-    'level': {
-        'standard_name': 'air_pressure',
-        'long_name': 'pressure level',
-        'units': 'hPa',
-        'positive': 'down',
-        'axis': 'Z',
-    },
-    'latitude': {
-        'standard_name': 'latitude',
-        'long_name': 'latitude',
-        'units': 'degrees_north',
-        'axis': 'Y',
-    },
-    'longitude': {
-        'standard_name': 'longitude',
-        'long_name': 'longitude',
-        'units': 'degrees_east',
-        'axis': 'X',
-    },
 }
 _MEMBER = {'standard_name': 'realization', 'long_name': 'member', 'units': '1'}
 
@@ -321,7 +301,7 @@ class ForecastLayout:
         }
         return {
             # xarray would say how missing ones look, and CF allows coordinates none.
-            name: xr.Variable(name, of, dict(_SPATIAL[name]), {'_FillValue': None})
+            name: xr.Variable(name, of, dict(CF_ATTRIBUTES[name]), {'_FillValue': None})
             for name, of in values.items()
             if of.size
         }

@@ -39,6 +39,28 @@ def named_by(flag: str) -> Iterator[None]:
         raise StoreNotFoundError(f'{error}, or name the store with {flag}') from None
 
 
+def is_file(source: Any, suffixes: tuple[str, ...], begins: tuple[bytes, ...]) -> bool:
+    """Whether `source` is called like a file of a kind, or is one whatever its name.
+
+    Args:
+      source: anything.
+      suffixes: how names of the kind end, in lower case.
+      begins: first four bytes of such files.
+    """
+    if not isinstance(source, str):
+        return False
+    path = pathlib.Path(source)
+    # A pattern stands for files; but a file may be called a[1].nc.
+    if glob.has_magic(source) and not path.exists():
+        return False
+    if source.lower().endswith(suffixes):
+        return not path.is_dir()
+    if '://' in source or source.endswith('.tmp') or not path.is_file():
+        return False
+    with path.open('rb') as file:
+        return file.read(4) in begins
+
+
 class RawVariable(Protocol):
     """One stored array.
 

@@ -11,7 +11,6 @@ in the folder of preparations (`weather.data.shelf`), so that it is made once.
 from __future__ import annotations
 
 import contextlib
-import glob
 import hashlib
 import logging
 import os
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import xarray
 
-from weather.data.sources import Options, StoreNotFoundError
+from weather.data.sources import Options, StoreNotFoundError, is_file
 from weather.data.sources.dataset import DatasetStore, DatasetVariable
 
 _LOGGER = logging.getLogger(__name__)
@@ -40,17 +39,7 @@ _LOCK = threading.Lock()
 
 def claims(source: Any) -> bool:
     """Whether `source` is called like a GRIB file, or is one whatever its name."""
-    if not isinstance(source, str):
-        return False
-    path = pathlib.Path(source)
-    if glob.has_magic(source) and not path.exists():
-        return False
-    if source.lower().endswith(_SUFFIXES):
-        return not path.is_dir()
-    if '://' in source or source.endswith('.tmp') or not path.is_file():
-        return False
-    with path.open('rb') as file:
-        return file.read(4) == b'GRIB'
+    return is_file(source, _SUFFIXES, (b'GRIB',))
 
 
 def open_raw(source: str, options: Options) -> list[GribStore]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import pathlib
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import netCDF4
 import xarray
 
-from weather.data.sources import Options, StoreNotFoundError
+from weather.data.sources import Options, StoreNotFoundError, is_file
 from weather.data.sources.dataset import DatasetStore, DatasetVariable
 
 _SUFFIXES = ('.nc', '.nc4', '.cdf', '.netcdf')
@@ -19,18 +18,7 @@ _MAGIC = (b'CDF\x01', b'CDF\x02', b'CDF\x05', b'\x89HDF')
 
 def claims(source: Any) -> bool:
     """Whether `source` is called like a netCDF file, or is one whatever its name."""
-    if not isinstance(source, str):
-        return False
-    path = pathlib.Path(source)
-    # A pattern stands for files; but a file may be called a[1].nc.
-    if glob.has_magic(source) and not path.exists():
-        return False
-    if source.lower().endswith(_SUFFIXES):
-        return not path.is_dir()
-    if '://' in source or source.endswith('.tmp') or not path.is_file():
-        return False
-    with path.open('rb') as file:
-        return file.read(4) in _MAGIC
+    return is_file(source, _SUFFIXES, _MAGIC)
 
 
 def open_raw(source: str, options: Options) -> NetcdfStore:
