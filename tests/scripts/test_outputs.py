@@ -1,5 +1,6 @@
 """The one rule of outputs, for every command that writes: nothing is ever lost."""
 
+import contextlib
 import dataclasses
 import pathlib
 import runpy
@@ -92,6 +93,9 @@ COMMANDS = {
 
 def call(command, output, *others):
     """Runs a command in this process, as its script does after the flags are read."""
+    with contextlib.suppress(ImportError):
+        # Declares flags when it is first imported, which must not go with the script's.
+        import array_record.python.array_record_data_source  # noqa: F401
     known = set(flags.FLAGS)
     try:
         main = runpy.run_path(str(ROOT / 'scripts' / command.script))['main']

@@ -102,11 +102,13 @@ class ChunkFiles:
                 (max(along.start, start), min(along.stop, start + size))
                 for along, start, size in zip(box, starts, sizes, strict=True)
             ]
+            # With an ellipsis it is a view even where there are no axes.
             target = out[
-                tuple(
+                *(
                     slice(first - along.start, stop - along.start)
                     for (first, stop), along in zip(shared, box, strict=True)
-                )
+                ),
+                ...,
             ]
             if (
                 target.shape == sizes

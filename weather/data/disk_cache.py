@@ -118,22 +118,27 @@ class DiskCache:
         if size > self.max_bytes:
             return
         try:
-            # Noted first: a crash in between counts too much, never too little.
+            # One at a time: to write a chunk is short beside fetching it, and nobody
+            # counts files that another is about to make.
             with self._locked():
                 total = self._total()
                 if total + size > self.max_bytes:
                     total = self._make_room(size)
                 if total + size > self.max_bytes:
-                    return  # Others are writing as much as fits.
+                    return  # Less than one entry would be left.
+                # Noted first: a crash in between counts too much, never too little.
                 self._note(total + size)
-            path.parent.mkdir(exist_ok=True)
-            part = path.with_name(f'{name}.{uuid.uuid4().hex}.part')
-            with part.open('xb') as file:
-                file.write(_header(value))
-                file.write(value)
-            os.replace(part, path)
+                self._write(path, value)
         except OSError as error:
             _LOGGER.warning('warning: nothing kept in %s: %s', self.folder, error)
+
+    def _write(self, path: pathlib.Path, value: bytes) -> None:
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
+        with part.open('xb') as file:
+            file.write(_header(value))
+            file.write(value)
+        os.replace(part, path)
 
     def _path(self, name: str) -> pathlib.Path:
         return self.folder / name[:2] / name

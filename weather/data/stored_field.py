@@ -269,6 +269,10 @@ class LazyField(xarray.backends.BackendArray):
         self.shape = field.shape
         self.dtype = np.dtype(np.float32)
 
+    def __deepcopy__(self, memo: object) -> LazyField:
+        """Itself, which never changes: a copy would take files and locks along."""
+        return self
+
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Reads what `key` selects; xarray calls this when values are needed."""
         return indexing.explicit_indexing_adapter(

@@ -187,9 +187,10 @@ def test_batches_never_take_more_memory_than_is_stated(
         cache_bytes=cache_bytes,
         num_threads=3,
     )
-    for _ in loader.batches(0, 30, lambda update: 2 if update > 5 else 1):
+    for _batch in loader.batches(0, 30, lambda update: 2 if update > 5 else 1):
         cached = sum(slab.nbytes for slab in loader.slabs._cache.values())
         assert ledger.alive + cached <= loader.most_bytes(2)
+    del _batch
     assert size <= ledger.most <= loader.most_bytes(2) - cache_bytes
     assert ledger.most <= (2 + max(room, 1)) * size
     gc.collect()

@@ -23,8 +23,9 @@ from weather.data.windows import WindowIndex, invalid_times
 
 LEVELS = {'geopotential': (500, 850), 'temperature': (850, 300), '2m_temperature': ()}
 PERIOD = ('2000-01-01', '2000-01-05')
+# So many that three faults in ten requests never use them up (0.3 ** 12).
 QUICK = patient.Patience(
-    attempts=6, first_wait_s=0.005, longest_wait_s=0.05, stall_s=0.3, total_s=10
+    attempts=12, first_wait_s=0.005, longest_wait_s=0.05, stall_s=0.3, total_s=10
 )
 LAYOUTS = {
     'v2': {'zarr_format': 2},
