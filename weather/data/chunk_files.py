@@ -103,13 +103,14 @@ class ChunkFiles:
                 for along, start, size in zip(box, starts, sizes, strict=True)
             ]
             # With an ellipsis it is a view even where there are no axes.
-            target = out[
+            part: Any = (
                 *(
                     slice(first - along.start, stop - along.start)
                     for (first, stop), along in zip(shared, box, strict=True)
                 ),
                 ...,
-            ]
+            )
+            target = out[part]
             if (
                 target.shape == sizes
                 and target.flags.c_contiguous
