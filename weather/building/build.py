@@ -138,7 +138,8 @@ def _write_statics(plan: Plan) -> None:
         # Which repeats it for every time: any is as good.
         field = field.isel(time=0) if 'time' in field.dims else field
         values = np.asarray(
-            workshop.regridder(number).scalars(field.values[None, None]), np.float32
+            workshop.regridder(number, name).scalars(field.values[None, None]),
+            np.float32,
         )[0, 0]
         if not np.isfinite(values).all():
             raise ValueError(
