@@ -73,6 +73,7 @@ class Definition(Group):
     on_levels: bool | None = None
     aliases: tuple[str, ...] = ()
     accumulated: bool = False
+    averaged: bool = False
 
 
 def _definitions(found: dict[str, Definition]) -> dict[str, Definition]:

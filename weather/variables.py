@@ -37,6 +37,9 @@ class Variable:
       on_levels: whether it is a field of pressure levels; None where that is not known.
       aliases: what else stores call it, whatever their case; see `weather.data.names`.
       accumulated: whether a value is a sum over the time since the one before it.
+      averaged: whether another grid gets averages over cells, however the others are
+        regridded: fields that keep to a bound with sharp edges, as a mask, of which
+        truncated harmonics make values beyond it.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Variable:
     on_levels: bool | None = None
     aliases: tuple[str, ...] = ()
     accumulated: bool = False
+    averaged: bool = False
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -131,6 +135,7 @@ _TABLE = (
     Variable(
         'sea_ice_cover', 'SIC', '1', 'sea_ice_area_fraction', (-1e-3, 1.001),
         role='input', on_levels=False, aliases=('siconc', 'ci', 'icec', 'sic'),
+        averaged=True,
     ),
     # Accumulated over one hour, as ERA5 has it.
     Variable(
@@ -143,11 +148,11 @@ _TABLE = (
     Variable(
         'total_precipitation', 'TP', 'm', 'lwe_thickness_of_precipitation_amount',
         (-1e-3, 2.0), role='output', on_levels=False, aliases=('tp',),
-        accumulated=True,
+        accumulated=True, averaged=True,
     ),
     Variable(
         'total_precipitation_6hr', 'TP6', 'm', 'lwe_thickness_of_precipitation_amount',
-        (-1e-3, 2.0), role='output', on_levels=False,
+        (-1e-3, 2.0), role='output', on_levels=False, averaged=True,
     ),
     Variable(
         'geopotential_at_surface', 'ZS', 'm2 s-2', 'surface_geopotential',
@@ -158,7 +163,7 @@ _TABLE = (
     Variable(
         'land_sea_mask', 'LSM', '1', 'land_area_fraction', (-1e-3, 1.001),
         role='static', on_levels=False,
-        aliases=('lsm', 'sftlf', 'land', 'landmask', 'frland'),
+        aliases=('lsm', 'sftlf', 'land', 'landmask', 'frland'), averaged=True,
     ),
 )  # fmt: skip
 VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}

@@ -30,10 +30,11 @@ from weather.building.output import (
     check_apart,
     locked,
     summary_metadata,
+    whole_path,
 )
 from weather.building.packing import Packing
 from weather.building.plan import Plan
-from weather.building.planning import accumulated, describe, make_plan
+from weather.building.planning import absent_periods, accumulated, describe, make_plan
 from weather.building.tasks import ERROR_COLUMNS, Workshop
 from weather.data.checks import check_mean
 from weather.data.prepared_climatology import write_into_store
@@ -72,7 +73,7 @@ def build_store(
       LockedError: another process prepares the same store.
     """
     output = os.path.expanduser(output or setup.data.store).removeprefix('file://')
-    sources = [os.path.expanduser(source) for source in sources]
+    sources = [whole_path(source) for source in sources]
     check_apart(output, sources)
     setup = setup.with_changes({'data.store': output})
     with locked(output) as scratch:
@@ -137,7 +138,8 @@ def _write_statics(plan: Plan) -> None:
         # Which repeats it for every time: any is as good.
         field = field.isel(time=0) if 'time' in field.dims else field
         values = np.asarray(
-            workshop.regridder(number).scalars(field.values[None, None]), np.float32
+            workshop.regridder(number, name).scalars(field.values[None, None]),
+            np.float32,
         )[0, 0]
         if not np.isfinite(values).all():
             raise ValueError(
@@ -261,6 +263,8 @@ def _climatology(plan: Plan, scratch: pathlib.Path | None) -> list[str]:
 
 
 def _how_to_go_on(plan: Plan) -> list[str]:
+    if absent := absent_periods(plan):
+        return [f'warning: {absent}: a training on it, or its test, will stop there']
     return [
         'train: python scripts/train.py --config=CONFIG --workdir=RUN '
         f'--config.data.store={plan.output}'

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,11 @@ def check_apart(output: str, sources: Sequence[str]) -> None:
     """Refuses to write into what is read."""
     if '://' not in output:
         check_sources(local(output), tuple(sources))
+        if local(output).is_file():
+            raise OutputError(
+                f'expected nothing, or {PREPARED.words} of this project, at {output}; '
+                'found a file, which stays as it is: choose another path'
+            )
         return
     for source in sources:
         mine, other = (f'{place.rstrip("/")}/' for place in (output, source))
@@ -39,6 +45,14 @@ def check_apart(output: str, sources: Sequence[str]) -> None:
                 f'{output} is, holds, or lies inside of {source}, which is read: '
                 'choose another address to write to'
             )
+
+
+def whole_path(source: str) -> str:
+    """A source that is the same wherever one stands: of paths that from the root."""
+    # `zip::` and the like begin no path.
+    if '://' in source or '::' in source:
+        return source
+    return os.path.abspath(os.path.expanduser(source))
 
 
 @contextlib.contextmanager

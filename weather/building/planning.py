@@ -18,6 +18,8 @@ from weather.variables import VARIABLES, Channel
 # Times at which fields are looked at: enough to tell what is always missing from what
 # is missing now and then.
 _PROBES = 5
+# Of a config.
+PERIODS = ('train', 'validation', 'test')
 
 
 def make_plan(setup: Experiment, sources: Sequence[str], output: str) -> Plan:
@@ -203,7 +205,20 @@ def describe(plan: Plan) -> str:
         f'  work: blocks of {plan.block} times, {plan.num_threads} at a time within '
         f'{setup.prepare.max_gb:g} GiB',
     ]
+    if absent := absent_periods(plan):
+        lines.append(f'  warning: {absent}')
     return '\n'.join(lines + _unpacked(plan))
+
+
+def absent_periods(plan: Plan) -> str:
+    """Periods of the config of which there is no time at all; empty if none."""
+    absent = []
+    for name in PERIODS:
+        period = getattr(plan.experiment.data, name)
+        first, beyond = reading.period_bounds(period)
+        if not ((plan.times >= first) & (plan.times < beyond)).any():
+            absent.append(f'{name} ({period[0]} to {period[1]})')
+    return f'no source has any time of data.{", data.".join(absent)}' if absent else ''
 
 
 def _unpacked(plan: Plan) -> list[str]:

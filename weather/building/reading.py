@@ -187,6 +187,12 @@ def choose_times(
         chosen |= inside
     if not chosen.any():
         raise ValueError(_no_times(setup, sources, found, hours))
+    if common.size > 1 and (own := common_timestep(common)) > step:
+        raise ValueError(
+            f'expected times every {hours} h (prepare.timestep_hours), found them '
+            f'every {own / _HOUR:g} h in the sources; choose {own / _HOUR:g}, a '
+            'multiple of it, or 0 for what the sources have'
+        )
     return Times(common[chosen], left_out, step)
 
 

@@ -25,7 +25,7 @@ from weather.data.blocks import time_blocks
 from weather.data.record_writer import RecordWriter
 from weather.data.regridding import Regridder, make_regridder
 from weather.data.summary import summarise
-from weather.variables import wind_pairs
+from weather.variables import VARIABLES, wind_pairs
 
 # Beside the columns of the record, for what is not stored as it is.
 ERROR_COLUMNS = ('packing_square', 'packing_largest')
@@ -105,7 +105,7 @@ class Workshop:
         )
         self.found = reading.locate(self.sources, plan.levels, statics)
         self._places: dict[str, reading.Places] = {}
-        self._regridders: dict[int, Regridder] = {}
+        self._regridders: dict[tuple[int, str], Regridder] = {}
         self._arrays: dict[str, zarr.Array] = {}
         self._making = threading.RLock()
 
@@ -127,18 +127,20 @@ class Workshop:
                 )
             return self._places[name]
 
-    def regridder(self, number: int) -> Regridder:
-        """That of a source."""
+    def regridder(self, number: int, name: str = '') -> Regridder:
+        """That of a source, for a variable."""
+        averaged = name in VARIABLES and VARIABLES[name].averaged
+        kind = 'conservative' if averaged else self.setup.prepare.regridding
         with self._making:
-            if number not in self._regridders:
+            if (number, kind) not in self._regridders:
                 dataset = self.sources[number].dataset
-                self._regridders[number] = make_regridder(
-                    self.setup.prepare.regridding,
+                self._regridders[number, kind] = make_regridder(
+                    kind,
                     dataset['latitude'].values,
                     dataset['longitude'].values,
                     self.setup.grid,
                 )
-            return self._regridders[number]
+            return self._regridders[number, kind]
 
     def array(self, name: str) -> zarr.Array:
         """An array of the store."""
@@ -271,7 +273,7 @@ class Workshop:
                 )
         for name, values in fields.items():
             if name not in made:
-                made[name] = regridder.scalars(values)
+                made[name] = self.regridder(number, name).scalars(values)
         made = {name: np.array(values, np.float32) for name, values in made.items()}
         if self._spectral:
             for name, values in made.items():

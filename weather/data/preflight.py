@@ -20,10 +20,12 @@ import xarray
 
 from learning.spelling import did_you_mean
 from weather.data import patient, sources
+from weather.data.faults import unusable_times
+from weather.data.identity import believed_record
 from weather.data.sources.zarr_store import ZarrStore
-from weather.data.store import open_atmosphere, open_dataset, refused
+from weather.data.store import Atmosphere, open_atmosphere, open_dataset, refused
 from weather.data.times import common_timestep
-from weather.data.windows import WindowIndex
+from weather.data.windows import WindowIndex, model_step
 from weather.experiment import Experiment
 
 _BYTES = 4  # Of a float32.
@@ -64,9 +66,9 @@ def preflight(setup: Experiment, *, others: Mapping[str, str] | None = None) -> 
     if dataset is not None:
         with dataset:
             _check_contents(setup, dataset, report)
-            _check_periods(setup, dataset, report)
-            _check_as_training(setup, dataset, report)
             found = _present(setup, dataset)
+            atmosphere = _open_as_training(setup, dataset, found, report)
+            _check_periods(setup, dataset, atmosphere, report)
             if found and 'time' in dataset.dims:
                 report.lines.extend(_costs(setup, dataset, found))
                 report.lines.extend(_test_read(dataset, found, report))
@@ -136,16 +138,27 @@ def _check_contents(setup: Experiment, dataset: xarray.Dataset, report: Report) 
     report.lines.append(f'  wanted: {len(wanted)} variables and statics, found {found}')
 
 
-def _check_periods(setup: Experiment, dataset: xarray.Dataset, report: Report) -> None:
-    """Compares the periods of the config with the times of the store."""
+def _check_periods(
+    setup: Experiment,
+    dataset: xarray.Dataset,
+    atmosphere: Atmosphere | None,
+    report: Report,
+) -> None:
+    """Compares the periods and the step of the config with the times of the store."""
     if 'time' not in dataset.coords:
         report.problems.append('there is no time axis')
         return
     times, data = dataset['time'].values, setup.data
+    unusable = _known_unusable(setup, atmosphere)
+    try:
+        step = model_step(times, data.timestep_hours)
+    except ValueError as error:
+        report.problems.append(str(error))
+        step = common_timestep(times)
     for name in ('train', 'validation', 'test'):
         period = getattr(data, name)
         try:
-            windows = WindowIndex(times, period=period)
+            windows = WindowIndex(times, period=period, invalid=unusable, timestep=step)
             lengths = () if name == 'test' else (1, setup.training.max_steps)
             counts = [windows.starts(steps).size for steps in lengths]
         except ValueError as error:
@@ -162,6 +175,8 @@ def _check_periods(setup: Experiment, dataset: xarray.Dataset, report: Report) -
             f'; {count} windows of {steps} steps'
             for steps, count in sorted({*zip(lengths, counts, strict=True)})
         )
+        if windows.num_invalid:
+            found += f'; unusable, as is known: {windows.num_invalid} times'
         report.lines.append(f'  {name}: {period[0]} to {period[1]}{found}')
 
 
@@ -176,15 +191,17 @@ def _present(setup: Experiment, dataset: xarray.Dataset) -> dict[str, list[float
     }
 
 
-def _check_as_training(
-    setup: Experiment, dataset: xarray.Dataset, report: Report
-) -> None:
+def _open_as_training(
+    setup: Experiment,
+    dataset: xarray.Dataset,
+    found: Mapping[str, list[float]],
+    report: Report,
+) -> Atmosphere | None:
     """Opens what is there as training does: grid, times, units and a sample."""
-    found = _present(setup, dataset)
     if not found:
-        return
+        return None
     try:
-        open_atmosphere(
+        return open_atmosphere(
             setup.data.store,
             levels=found,
             statics=[name for name in setup.data.statics if name in dataset.data_vars],
@@ -193,6 +210,18 @@ def _check_as_training(
         )
     except ValueError as error:
         report.problems.append(str(error))
+        return None
+
+
+def _known_unusable(setup: Experiment, atmosphere: Atmosphere | None) -> np.ndarray:
+    """Times that training will leave out, as far as one knows without reading."""
+    if atmosphere is None:
+        return np.empty(0, 'datetime64[ns]')
+    found = list(unusable_times(setup, atmosphere).values())
+    record = believed_record(atmosphere, setup.data.storage_options)
+    if record is not None:
+        found.append(record.invalid_times(atmosphere.levels))
+    return np.unique(np.concatenate([atmosphere.times[:0], *found]))
 
 
 def _costs(

@@ -98,6 +98,11 @@ class WindowIndex:
         # By length: a curriculum has few, and every batch asks for one.
         self._starts: dict[int, np.ndarray] = {}
 
+    @property
+    def num_invalid(self) -> int:
+        """How many times of the period are not to be used."""
+        return int(np.sum(self._inside & ~self._valid))
+
     def starts(self, num_steps: int) -> np.ndarray:
         """Returns where windows of `num_steps` steps start.
 

@@ -124,11 +124,28 @@ class _Check:
                 'found none; check it without --quick'
             )
         self.all_times = axes.coordinates.get('time', np.empty(0, 'datetime64[ns]'))
-        index = pd.DatetimeIndex(self.all_times)
-        self.part_of_times = index.slice_indexer(scope.start, scope.end)
+        self.part_of_times = self._inside(scope)
         self.times = self.all_times[self.part_of_times]
         latitude = axes.coordinates['latitude']
         self.weights = area_weights(latitude) if latitude.size > 1 else np.ones(1)
+
+    def _inside(self, scope: Scope) -> slice:
+        """The times that are looked at; not none where some are asked for."""
+        index = pd.DatetimeIndex(self.all_times)
+        try:
+            part = index.slice_indexer(scope.start, scope.end)
+        # What pandas raises for what is no date, and for times that are in no order.
+        except (TypeError, KeyError, ValueError) as error:
+            raise ValueError(
+                f'expected dates such as 2020-01-31 to begin and end at, of times in '
+                f'order, got {scope.start} and {scope.end}'
+            ) from error
+        if index.size and not index[part].size:
+            raise ValueError(
+                f'expected times from {scope.start} to {scope.end} in {self.source}, '
+                f'which has {index[0]} to {index[-1]}: nothing would be looked at'
+            )
+        return part
 
     def run(self) -> Report:
         names = self._names()

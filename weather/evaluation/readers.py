@@ -48,7 +48,8 @@ def resolve(
         raise ValueError(
             f'expected a climatology by dayofyear (and hour), found '
             f'{tuple(dataset.dims)} at {address(source)}; make one with '
-            'scripts/compute_climatology.py'
+            'scripts/compute_climatology.py, or name that of a prepared store, '
+            'STORE/climatology'
         )
     return dataset
 

@@ -16,6 +16,7 @@ import xarray as xr
 from learning.files import OutputError
 from learning.lock import LockedError, hold
 from sphere_ops import LatLonGrid
+from sphere_ops.regridding import ConservativeRegridder
 from tests.weather.building import made
 from weather.building import layout, tasks
 from weather.building.build import build_store
@@ -100,6 +101,50 @@ def test_a_source_that_has_the_wanted_step_is_not_summed(tmp_path):
         setup = made.experiment(prepare={'timestep_hours': hours})
         found = build(setup, source, tmp_path / f'{hours}.zarr')
         np.testing.assert_array_equal(found[name][3], made.value(name, times[3:4])[0])
+
+
+def test_of_a_mask_spectral_regridding_takes_averages(tmp_path):
+    """Harmonics overshoot at coasts: a store of its own would not pass the check."""
+    fields = made.dataset(made.hours(NUM_HOURS))
+    mask = (np.arange(128).reshape(8, 16) % 16 < 5).astype(np.float32)
+    fields['land_sea_mask'] = ('latitude', 'longitude'), mask
+    source = made.write(fields, tmp_path / 'in.zarr')
+    grid = {'kind': 'gauss', 'num_lat': 6, 'num_lon': 12}
+    setup = made.experiment(prepare={'regridding': 'spectral'}, grid=grid)
+    found = build(setup, source, tmp_path / 'out.zarr').land_sea_mask.values
+    regridder = ConservativeRegridder.create(
+        made.GRID.latitudes, made.GRID.longitudes, setup.grid
+    )
+    np.testing.assert_array_equal(found, regridder(mask))
+    assert found.min() >= 0 and found.max() <= 1 + 1e-6
+
+
+def test_a_period_that_no_source_has_is_said_at_the_end(source, tmp_path):
+    setup = made.experiment(data={'train': ('1999-01-01', '1999-01-02')})
+    said = build_store(setup, [source], str(tmp_path / 'out.zarr'))
+    assert 'no source has any time of data.train (1999-01-01 to 1999-01-02)' in said
+    assert 'scripts/train.py' not in said
+
+
+def test_a_source_is_the_same_from_wherever_it_is_named(source, tmp_path, monkeypatch):
+    out = str(tmp_path / 'out.zarr')
+    build_store(made.experiment(), [source], out)
+    path = pathlib.Path(source)
+    monkeypatch.chdir(path.parent)
+    said = build_store(made.experiment(), [f'./{path.name}/'], out)
+    assert 'nothing to do' in said
+    # The same words from elsewhere are another source, here one that is not there.
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    with pytest.raises(ValueError, match='nothing there|no such|elsewhere'):
+        build_store(made.experiment(), [path.name], out)
+
+
+def test_an_output_that_is_a_file_stays(source, tmp_path):
+    (tmp_path / 'notes').write_text('mine')
+    with pytest.raises(OutputError, match='found a file, which stays'):
+        build_store(made.experiment(), [source], str(tmp_path / 'notes'))
+    assert (tmp_path / 'notes').read_text() == 'mine'
 
 
 def test_times_that_no_source_has_are_left_out_and_counted(tmp_path):

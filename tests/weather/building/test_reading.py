@@ -29,6 +29,13 @@ def test_hours_are_counted_from_midnight_whenever_the_source_begins():
     assert times.left_out == {'train': 1, 'validation': 0, 'test': 2}
 
 
+@pytest.mark.parametrize(('every', 'found'), [(24, 24), (12, 12), (4, 12)])
+def test_a_step_that_the_source_has_not_is_refused(every, found):
+    setup = made.experiment(data={'variables': {'temperature': made.LEVELS}})
+    with pytest.raises(ValueError, match=f'every 6 h .*, found them every {found} h'):
+        choose(setup, source(made.hours(60, every)))
+
+
 def test_without_a_step_it_is_that_of_the_source():
     times = choose(
         made.experiment(prepare={'timestep_hours': 0}), source(made.hours(30))

@@ -85,7 +85,7 @@ def test_what_the_regridding_loses_is_refused(plan, monkeypatch):
             fields[1, 0, 0, 0] = np.nan
             return fields
 
-    workshop._regridders[0] = Lossy()
+    workshop._regridders[0, 'conservative'] = Lossy()
     with pytest.raises(ValueError, match='temperature at 2001-01-01T06:00:00 after'):
         tasks.run(plan, Task(('temperature',), 0, plan.block))
 

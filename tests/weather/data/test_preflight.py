@@ -13,6 +13,7 @@ import xarray as xr
 
 from tests import emulator, faulty_proxy
 from tests.weather import tiny
+from weather.data.faults import Fault, FaultList, write_faults
 from weather.data.preflight import preflight, window_cost
 from weather.experiment import Experiment
 
@@ -49,6 +50,25 @@ def test_what_is_right_is_described(planet):
         'an epoch of 28 times: 115 kB if each field is read once',
     ):
         assert part in text, text
+
+
+def test_windows_are_those_of_training(planet):
+    """Of the model's step, and without the times that a check found faulty."""
+    time = np.datetime64('2001-01-02T06', 'ns')
+    fault = Fault('temperature', 850.0, time, 'NaN', '128 of 128 values')
+    write_faults(FaultList(str(planet), {}, [fault]))
+    validation = ('2001-01-08', '2001-01-09')
+    report = preflight(changed(planet, timestep_hours=12, validation=validation))
+    assert report.problems == []
+    # Of 28 times the last two begin none, and two windows touch the fault.
+    found = next(line for line in report.lines if line.startswith('  train: '))
+    assert '24 windows of 1 steps' in found and 'unusable, as is known: 1' in found
+
+
+def test_a_step_that_the_store_has_not_is_a_problem(planet):
+    report = preflight(changed(planet, timestep_hours=9))
+    assert len(report.problems) == 1
+    assert 'expected data.timestep_hours as a multiple' in report.problems[0]
 
 
 def test_all_that_is_missing_is_listed_at_once(planet):

@@ -49,6 +49,12 @@ def found(path, scope=None):
     }
 
 
+@pytest.mark.parametrize('start', ['2030-01-01', 'soon'])
+def test_a_period_of_nothing_is_not_sound(clean, write, start):
+    with pytest.raises(ValueError, match=f'expected .*{start}'):
+        check_store(write(clean), Scope(start=start))
+
+
 @pytest.mark.parametrize('options', [{}, {'zarr_format': 2}, {'times_per_chunk': 7}])
 def test_a_clean_store_has_no_fault(clean, write, options):
     path = write(clean, **options)
