@@ -80,6 +80,7 @@ def build_store(
         plan = make_plan(setup, sources, output)
         wanted = Wanted(plan, overwrite)
         if wanted.is_finished():
+            _check_whole(plan)
             done = f'{output} is finished, of the same plan: nothing to do'
             # A run that was killed after the store was finished, or wanted none.
             return '\n'.join([done, *_climatology(plan, scratch)])
@@ -90,6 +91,19 @@ def build_store(
         summary = _finish(plan, record)
         Workshop.close()
         return '\n'.join([*summary, *_climatology(plan, scratch), *_how_to_go_on(plan)])
+
+
+def _check_whole(plan: Plan) -> None:
+    """Refuses a finished store from which a file has gone since."""
+    lacking = verify.missing_files(plan)
+    if lacking:
+        name, files = next(iter(lacking.items()))
+        raise ValueError(
+            f'expected all files of {plan.output}, found '
+            f'{sum(map(len, lacking.values()))} missing, the first {name}/{files[0]}: '
+            'removed since it was finished; put them back, or say --overwrite to build '
+            'it anew'
+        )
 
 
 def lay_out(plan: Plan) -> RecordWriter:

@@ -254,6 +254,30 @@ def test_prepared_again_there_is_nothing_to_do(source, tmp_path):
     assert os.listdir(tmp_path) == ['out.zarr']
 
 
+def test_a_finished_store_that_lost_a_file_is_not_taken_for_whole(source, tmp_path):
+    path = tmp_path / 'store.zarr'
+    build(made.experiment(), source, path)
+    (path / 'temperature' / 'c' / '3' / '0' / '0' / '0').unlink()
+    with pytest.raises(ValueError, match='1 missing, the first temperature/c/3/0/0/0'):
+        build_store(made.experiment(), [source], str(path))
+    build_store(made.experiment(), [source], str(path), overwrite=True)
+    build_store(made.experiment(), [source], str(path))
+
+
+def test_an_unfinished_store_says_that_it_is(source, tmp_path):
+    path = tmp_path / 'store.zarr'
+    build(made.experiment(), source, path)
+    (path / 'zarr.json').unlink()
+    with pytest.raises(ValueError, match='is not finished: .* it goes on'):
+        store.open_store(path)
+
+
+def test_the_home_folder_may_be_written_as_a_tilde(source, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(pathlib.Path(source).parent))
+    opened = store.open_store(f'~/{pathlib.Path(source).name}')
+    assert opened.sizes['time'] == NUM_HOURS
+
+
 def test_another_plan_is_refused_by_what_differs_and_replaced_when_asked(
     source, tmp_path
 ):

@@ -167,6 +167,9 @@ def open_stores(source: Any, options: Options) -> list[RawStore]:
     if isinstance(source, list | tuple):
         return [store for each in source for store in open_stores(each, options)]
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if isinstance(source, str):
+        # No shell does it behind the equals sign of a flag.
+        source = os.path.expanduser(source)
     kind = _kind(source)
     if kind is not None:
         opened = kind.open_raw(source, options)

@@ -80,6 +80,11 @@ def open_raw(source: str, options: Options) -> ZarrStore:
             f'cannot open {source}: nobody answers there ({failure}); check the '
             'network and the address of the server'
         ) from failure
+    if pathlib.Path(source, 'summary', 'zarr.json').is_file():
+        raise ValueError(
+            f'{source} is not finished: prepare_data.py was ended while it wrote '
+            'there; run the same command again, and it goes on'
+        ) from failure
     kind = StoreNotFoundError if isinstance(failure, FileNotFoundError) else ValueError
     raise kind(
         f'expected a Zarr group (v2 or v3) at {source}, found none: '
