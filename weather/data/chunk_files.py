@@ -66,7 +66,6 @@ class ChunkFiles:
         self._key_of = array.metadata.encode_chunk_key
         # Zarr leaves out chunks that hold the fill value only.
         self._fill = 0 if array.fill_value is None else array.fill_value
-        self._scratch = _Scratch()
 
     @classmethod
     def of(cls, array: zarr.Array) -> ChunkFiles | None:
@@ -119,7 +118,7 @@ class ChunkFiles:
                 self._read(chunk, target)
                 continue
             # A chunk is whole even where it reaches beyond the end of an axis.
-            whole = self._scratch.decoded(self._num_bytes)
+            whole = _SCRATCH.decoded(self._num_bytes)
             whole = whole.view(self.dtype).reshape(sizes)
             self._read(chunk, whole)
             target[...] = whole[
@@ -157,7 +156,7 @@ class ChunkFiles:
             _expect(size, self._num_bytes)
             _fill(file, into)
             return
-        encoded = self._scratch.encoded(size).data
+        encoded = _SCRATCH.encoded(size).data
         _fill(file, encoded)
         size_of = _SIZES.get(self._codec.codec_id)
         # These can decode in place, and would leave the end of `out` as it was where
@@ -205,6 +204,10 @@ class _Scratch(threading.local):
             if size <= _KEPT_BYTES:
                 self._buffers[name] = kept
         return kept[:size]
+
+
+# One for all arrays: what was used last is in the processor's cache.
+_SCRATCH = _Scratch()
 
 
 class _Shards:
