@@ -300,7 +300,7 @@ def test_an_unfinished_store_of_another_plan_is_refused(source, tmp_path, monkey
         build(made.experiment(), source, out)
     monkeypatch.undo()
     assert not (out / 'zarr.json').exists()
-    with pytest.raises(ValueError, match='none'):
+    with pytest.raises(ValueError, match='is not finished'):
         store.open_dataset(str(out), what='atmosphere')
     other = made.experiment(prepare={'compression': 'zstd'})
     with pytest.raises(OutputError, match=r'unfinished.*compression: lz4 -> zstd'):
