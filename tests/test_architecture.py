@@ -26,6 +26,7 @@ FLOORS = (
         'learning.spelling',
         'learning.signals',
         'learning.lock',
+        'learning.processes',
         'learning.checksums',
         'learning.sharding',
     ),
