@@ -29,6 +29,10 @@ from typing import Any
 # other topic they may wait for each other as long as it takes.
 AGREE = 'agree'
 _BACKLOG = 1024
+# Exit status of a process that another one has left alone: nothing is wrong with the
+# command, which goes on from the newest checkpoint when all processes start it again.
+# (EX_TEMPFAIL of sysexits.h.)
+LOST = 75
 # Somebody else's program may connect to the port: nothing of ours is that long before
 # the table is full.
 _LONGEST_HELLO = 2000

@@ -43,16 +43,12 @@ from jaxlib import utils as jaxlib_utils
 
 from learning import hub
 from learning.clusters import Place
-from learning.hub import Hub, Timeouts
+from learning.hub import LOST, Hub, Timeouts
 from learning.seat import AbsentError, Seat
 from learning.signals import Interrupted
 
 _JSON = TypeVar('_JSON')
 
-# Exit status of a process that another one has left alone: nothing is wrong with the
-# command, which goes on from the newest checkpoint when all processes start it again.
-# (EX_TEMPFAIL of sysexits.h.)
-LOST = 75
 # For the others to hear why this one ends, and for this one to hear why they did.
 _GRACE = 3.0
 # For the others to finish what all do at the end: process 0 has files to close.
@@ -75,6 +71,8 @@ class _Company:
         self.place, self.timeouts = place, timeouts
         # Of this process, once it is about to end by itself.
         self.status: int | None = None
+        # Line and status of a process that has ended with an error.
+        self.followed: tuple[str, int] | None = None
         if place.index == 0:
             _hub(place, timeouts)
         self.seat = Seat(
@@ -98,6 +96,8 @@ class _Company:
         if self.place.index == 0:
             time.sleep(_GRACE / 6)  # The hub ends with this process: others first.
         if 'gone' in message:
+            if self.followed is not None:  # It has said why, and kept its word.
+                self.lost(*self.followed)
             self.lost(f'{message["name"]} is gone: {message["why"]}; {_AGAIN}')
         if 'stalled' in message:
             self.lost(f'{message["stalled"]}; {_AGAIN}')
@@ -108,16 +108,16 @@ class _Company:
             which = signal.Signals(number).name
             return Interrupted(number, f'stopped, as {name} was by {which}')
         text = f'{name} has ended with an error: {message["text"]}; this one stops too'
-        threading.Thread(
-            target=self._follow, args=(text, message['status']), daemon=True
-        ).start()
+        if self.followed is None:
+            self.followed = text, message['status']
+            threading.Thread(target=self._follow, daemon=True).start()
         return None
 
-    def _follow(self, text: str, status: int) -> None:
+    def _follow(self) -> None:
         """Ends after another one's error, unless this one is about to by its own."""
         time.sleep(_GRACE)
-        if self.status is None:
-            self.lost(text, status)
+        if self.status is None and self.followed is not None:
+            self.lost(*self.followed)
 
 
 _company: _Company | None = None
@@ -289,7 +289,7 @@ def _leave(company: _Company, error: BaseException) -> None:
     else:
         company.status = 1
     text = ' '.join(str(error).split()) or type(error).__name__
-    company.seat.leave({'text': text, 'status': company.status}, wait=_GRACE)
+    company.seat.leave({'text': text, 'status': company.status}, wait=2 * _GRACE)
     _end_without_jax(company.status)
 
 
