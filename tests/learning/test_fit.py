@@ -81,7 +81,7 @@ def test_a_failed_training_is_not_saved_over_the_good_ones(factor, tmp_path):
         return (batch[0], batch[1] * factor) if update >= 13 else batch
 
     settings = toy.Settings(max_loss_ratio=1e6, checkpoint_every=1)
-    with pytest.raises(FloatingPointError, match='update 14, .*; the .*Lower training'):
+    with pytest.raises(FloatingPointError, match='update 14, .*Lower training'):
         toy.train(tmp_path, settings, keep=2, spoil=spoil)
     saved = Checkpoints(tmp_path / 'checkpoints')
     assert saved.updates == [12, 13] and saved.newest_whole() == 13

@@ -1,7 +1,5 @@
 """The optimiser does what its settings say."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -50,12 +48,9 @@ def test_the_gradient_is_clipped_and_beta2_is_that_of_the_settings():
 
 
 def test_the_average_forgets_its_start_at_first_and_remembers_later():
-    settings = dataclasses.replace(Settings(), ema_decay=0.9, ema_ramp=10.0)
-
     def average(update):
-        return moving_average(
-            {'w': jnp.ones(())}, {'w': jnp.zeros(())}, update, settings
-        )
+        old, new = {'w': jnp.ones(())}, {'w': jnp.zeros(())}
+        return moving_average(old, new, update, decay=0.9, ramp=10.0)
 
     # What is left of the old value is the decay: (1 + update) / (10 + update) at first.
     np.testing.assert_allclose(average(0)['w'], 0.1, **ROUND_OFF)
