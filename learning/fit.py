@@ -320,7 +320,7 @@ class _Loop:
     stopwatch: Stopwatch
     previous: tuple[int, Outcome] | None = None
     shape_compiled: tuple[int, int] | None = None
-    saved_at: float = dataclasses.field(default_factory=time.monotonic)
+    saved_at: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
     def after(
         self, update: int, state: TrainState, result: Outcome, batch: Any

@@ -154,20 +154,16 @@ class Settings(Group):
         after = later.plan()
         before = [stage for stage in self.plan() if stage.first_update < done]
         for stage in before:
-            now = after[stage.number - 1] if stage.number <= len(after) else None
-            what = f'stage {stage.number} (updates {stage.first_update} to '
-            if now is None:
-                raise ValueError(
-                    f'{what}{stage.last_update}) has begun and is missing: '
-                    f'put it back into training.stages'
-                )
+            # There is one: stages before it that are as they were do not reach `done`.
+            now = after[stage.number - 1]
             # The last stage may be made longer, and one that goes on shorter, too.
             is_over = stage.last_update <= done and stage.number < len(self.plan())
             changed = _differing(stage.settings, now.settings, with_length=is_over)
             if changed:
                 state = 'is over' if is_over else 'has begun'
                 raise ValueError(
-                    f'{what}{stage.last_update}) {state} and would change: '
+                    f'stage {stage.number} (updates {stage.first_update} to '
+                    f'{stage.last_update}) {state} and would change: '
                     f'{"; ".join(changed)}. Set it as it was, and add a stage for '
                     'what is to be otherwise from now on'
                 )
