@@ -205,15 +205,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def numbered(folder: Path) -> list[int]:
-    """Numbers, ascending, of the folders in a folder that a number is the name of."""
-    folder = pathlib.Path(folder)
-    entries = folder.iterdir() if folder.is_dir() else ()
-    names = (entry.name for entry in entries if entry.is_dir())
-    # Not 060, whose number is another name.
-    return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
-
-
 def clear_leftovers(folder: Path) -> None:
     """Removes what dead processes of this machine left unfinished in a folder."""
     folder = pathlib.Path(folder)
