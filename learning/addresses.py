@@ -9,12 +9,14 @@ its objects appear whole, and it states the size and the checksums of each.
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import datetime
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import fsspec
@@ -79,11 +81,13 @@ def bucket_files() -> fsspec.AbstractFileSystem:
 def _prepare() -> None:
     # gcsfs remembers what a bucket held, and would not see what TensorStore or another
     # process has written since.
-    fsspec.config.conf.setdefault('gs', {}).setdefault('use_listings_cache', False)
+    options = fsspec.config.conf.setdefault('gs', {})
+    options.setdefault('use_listings_cache', False)
     if emulated := os.environ.get('STORAGE_EMULATOR_HOST'):
         # TensorStore has a name of its own for it, and wants a token in any case.
         os.environ.setdefault('TENSORSTORE_GCS_HTTP_URL', emulated)
         os.environ.setdefault('GOOGLE_AUTH_TOKEN_FOR_TESTING', 'none')
+        options.setdefault('token', 'anon')
         # The emulator knows nothing of the kinds of buckets that gcsfs asks for.
         os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
 
@@ -93,17 +97,24 @@ def contents(folder: PathLike) -> dict[str, Stated]:
     found = place(folder)
     if isinstance(found, pathlib.Path):
         paths = sorted(path for path in found.rglob('*') if path.is_file())
-        return {path.relative_to(found).as_posix(): _look(path) for path in paths}
+        return {path.relative_to(found).as_posix(): look(path) for path in paths}
     entries = bucket_files().find(os.fspath(found), detail=True)
     start = len(os.fspath(found).removeprefix('gs://')) + 1
     return {name[start:]: _stated(entry) for name, entry in sorted(entries.items())}
 
 
-def _look(path: pathlib.Path) -> Stated:
-    known = path.stat()
-    return Stated(
-        known.st_size, {}, datetime.datetime.fromtimestamp(known.st_mtime, datetime.UTC)
-    )
+def look(path: PathLike) -> Stated:
+    """What is known of one file or object.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    found = place(path)
+    if not isinstance(found, pathlib.Path):
+        return _stated(bucket_files().info(os.fspath(found)))
+    known = found.stat()
+    written = datetime.datetime.fromtimestamp(known.st_mtime, datetime.UTC)
+    return Stated(known.st_size, {}, written)
 
 
 def _stated(entry: Mapping[str, Any]) -> Stated:
@@ -144,6 +155,37 @@ def create(path: epath.Path, content: bytes) -> None:
       FileExistsError: it is there.
     """
     bucket_files().pipe_file(os.fspath(path), content, mode='create')
+
+
+@contextlib.contextmanager
+def sending(address: PathLike) -> Iterator[pathlib.Path]:
+    """Yields a file to write here, which is then sent to an address as a whole."""
+    with tempfile.TemporaryDirectory(prefix='spherecast-') as folder:
+        temporary = pathlib.Path(folder) / place(address).name
+        yield temporary
+        send(temporary, address)
+
+
+def send(path: pathlib.Path, address: PathLike) -> None:
+    """Sends a file to an address, where it appears as a whole."""
+    bucket_files().put_file(os.fspath(path), os.fspath(place(address)))
+
+
+@contextlib.contextmanager
+def reading(path: PathLike) -> Iterator[pathlib.Path]:
+    """Yields a file to read here, for libraries that read no addresses: a copy of one.
+
+    Raises:
+      FileNotFoundError: it is an address of nothing.
+    """
+    found = place(path)
+    if isinstance(found, pathlib.Path):
+        yield found
+        return
+    with tempfile.TemporaryDirectory(prefix='spherecast-') as folder:
+        copy = pathlib.Path(folder) / found.name
+        copy.write_bytes(found.read_bytes())
+        yield copy
 
 
 def move_folder(folder: epath.Path, target: epath.Path) -> None:

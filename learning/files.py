@@ -21,6 +21,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 
+from learning.addresses import is_address, place, remove_folder, sending
+
 Path = str | os.PathLike[str]
 
 # How files say what they are: a root attribute of a Zarr store, a global attribute of a
@@ -135,11 +137,16 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     """Yields a temporary name, of a file or a folder, which becomes `path` at the end.
 
     When an exception passes, what was written is removed and `path` stays as it was.
-    Missing folders are made. Nothing is asked: for a run directory's own files.
+    Missing folders are made. Nothing is asked: for a run directory's own files. One
+    file may have an address: it is written here, and sent there as a whole.
 
     Raises:
       OSError: among others, for whatever libraries raise where the disk is full.
     """
+    if is_address(path):
+        with sending(path) as temporary:
+            yield temporary
+        return
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
@@ -197,6 +204,9 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
+    if is_address(path):
+        place(path).unlink(missing_ok=True)
+        return remove_folder(path)
     path = pathlib.Path(path)
     # Of a link the link goes, never what it points to.
     if path.is_dir() and not path.is_symlink():

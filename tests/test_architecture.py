@@ -25,6 +25,7 @@ FLOORS = (
         'learning.provenance',
         'learning.processes',
         'learning.once',
+        'learning.lease',
         'learning.config_flags',
         'learning.spelling',
         'learning.signals',
@@ -35,6 +36,7 @@ FLOORS = (
     (
         'learning.command_line',
         'learning.problems',
+        'learning.copies',
         'learning.loss_log',
         'learning.commit',
         'learning.unsigned',
@@ -72,6 +74,7 @@ TESTED_WITH = {
     'sphere_ops.reflection': 'sphere_ops/test_fourier.py',
     'sphere_ops.testing': 'sphere_ops/test_operators.py',
     'learning.checksums': 'learning/test_checkpoint.py',
+    'learning.copies': 'learning/test_loss_log.py',
     'learning.commit': 'learning/test_checkpoint.py',
     'learning.unsigned': 'learning/test_checkpoint.py',
     'learning.problems': 'weather/test_experiment.py',

@@ -12,7 +12,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from learning.files import numbered, remove, replacing
+from learning.addresses import numbered
+from learning.files import remove, replacing
 from learning.schema import Change, ConfigError, Role, differences
 from weather.experiment import Experiment
 
