@@ -21,7 +21,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 
-from learning.addresses import is_address, place, remove_folder, sending
+from learning.addresses import is_address, sending
 
 Path = str | os.PathLike[str]
 
@@ -204,9 +204,6 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 def remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
-    if is_address(path):
-        place(path).unlink(missing_ok=True)
-        return remove_folder(path)
     path = pathlib.Path(path)
     # Of a link the link goes, never what it points to.
     if path.is_dir() and not path.is_symlink():

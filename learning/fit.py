@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import pathlib
 from collections.abc import Generator, Mapping
 from typing import Any, Protocol
 
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from learning import signals
+from learning.addresses import Place
 from learning.checkpoint import Checkpoints
 from learning.loss_log import LossLog, Stopwatch
 from learning.optimizer import learning_rate_schedule
@@ -95,8 +95,8 @@ def fit(
     saved: Checkpoints,
     *,
     resume_from: int | None,
-    table: pathlib.Path,
-    tensorboard: pathlib.Path,
+    table: Place,
+    tensorboard: Place,
 ) -> TrainState:
     """Trains to the last update.
 
@@ -186,6 +186,8 @@ class _Loop:
     def save(self, update: int, state: TrainState, result: Outcome) -> None:
         """Saves what is fit to be saved."""
         self.progress.judge(update, result, self.settings.max_loss_ratio)
+        # A checkpoint in a bucket is never ahead of the log there.
+        self.log.flush()
         self.saved.save(
             update,
             self.task.items(state),

@@ -22,7 +22,7 @@ def agree(flags: Sequence[bool]) -> list[bool]:
     from jax.experimental import multihost_utils
 
     found = multihost_utils.process_allgather(np.asarray(flags, np.int32))
-    return [bool(any_) for any_ in np.asarray(found).any(axis=0)]
+    return (np.sum(found, axis=0) > 0).tolist()
 
 
 def from_first(value: Any) -> Any:
