@@ -97,6 +97,7 @@ TESTED_WITH = {
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
     'weather.data.record_writer': 'weather/data/test_record.py',
     'weather.data.repetitions': 'weather/data/test_joining.py',
+    'weather.data.shares': 'weather/data/test_loader.py',
     'weather.data.shelf': 'weather/data/test_preparation.py',
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',
