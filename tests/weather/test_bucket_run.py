@@ -26,7 +26,9 @@ def cloud():
 def setup(tmp_path_factory):
     store = tmp_path_factory.mktemp('store') / 'tiny.zarr'
     tiny.write_store(store)
-    return tiny.setup(store)
+    # One compilation: what is tested are files.
+    few = dict(num_updates=4, validate_every=2, log_every=1, curriculum=((0, 1),))
+    return tiny.setup(store, **few)
 
 
 @pytest.fixture(scope='module')
