@@ -40,6 +40,8 @@ FLOORS = (
     ),
     (
         'learning.command_line',
+        'learning.process_flags',
+        'learning.profiling',
         'learning.problems',
         'learning.copies',
         'learning.loss_log',
@@ -85,6 +87,7 @@ TESTED_WITH = {
     'learning.copies': 'learning/test_loss_log.py',
     'learning.commit': 'learning/test_checkpoint.py',
     'learning.unsigned': 'learning/test_checkpoint.py',
+    'learning.process_flags': 'learning/test_processes.py',
     'learning.problems': 'weather/test_experiment.py',
     'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
@@ -118,6 +121,7 @@ TESTED_WITH = {
     'weather.evaluation.normals': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.pairing': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.shared': 'weather/evaluation/test_evaluate.py',
+    'weather.training.banner': 'weather/training/test_trainer.py',
     'weather.training.loss': 'weather/training/test_trainer.py',
     'weather.training.validation': 'weather/training/test_trainer.py',
     'weather.training.task': 'weather/training/test_trainer.py',
@@ -266,7 +270,8 @@ def test_scripts_hold_no_ideas(path):
         module = getattr(node, 'module', None) or node.names[0].name
         light = module.split('.')[0] in ('absl', 'collections') or (
             module == 'learning'
-            and {alias.name for alias in node.names} <= {'command_line', 'config_flags'}
+            and {alias.name for alias in node.names}
+            <= {'command_line', 'config_flags', 'process_flags'}
         )
         assert light, f'{path.name} imports {module} before --help can answer'
     assert 'Example' in ast.get_docstring(ast.parse(path.read_text()))
