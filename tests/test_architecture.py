@@ -88,6 +88,7 @@ TESTED_WITH = {
     'learning.commit': 'learning/test_checkpoint.py',
     'learning.unsigned': 'learning/test_checkpoint.py',
     'learning.process_flags': 'learning/test_processes.py',
+    'learning.profiling': 'learning/test_processes.py',
     'learning.problems': 'weather/test_experiment.py',
     'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
