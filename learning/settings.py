@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -43,3 +43,19 @@ class Settings(Group):
     checkpoint_every: Annotated[Count, MACHINE] = 1000
     keep_checkpoints: Annotated[Count, MACHINE] = 3
     keep_best: Annotated[Integer, Field(ge=0), MACHINE] = 1
+
+
+class Devices(Group):
+    """How the devices of all processes share the work.
+
+    Attributes:
+      data: parts that a batch is split into; 0 makes it all devices over `space`.
+      space: devices that share one sample: its fields by latitude, its coefficients by
+        order.
+      parameters: `'replicated'`, or `'sharded'`: parameters, their average and the
+        optimiser's moments are split over all devices, and gathered where used.
+    """
+
+    data: Annotated[Integer, Field(ge=0), MACHINE] = 0
+    space: Annotated[Count, MACHINE] = 1
+    parameters: Annotated[Literal['replicated', 'sharded'], MACHINE] = 'replicated'

@@ -11,7 +11,8 @@ import optax
 from flax import struct
 
 from learning.optimizer import make_optimizer, moving_average
-from learning.settings import Settings
+from learning.settings import Devices, Settings
+from learning.sharding import keep_layout
 
 # What training adjusts under `params`, and beside it what the loss keeps a record of,
 # such as moments of batches: the collections of Flax.
@@ -71,7 +72,9 @@ def init_train_state(weights: Weights, settings: Settings) -> TrainState:
     )
 
 
-def make_update(loss: Loss, settings: Settings) -> Update:
+def make_update(
+    loss: Loss, settings: Settings, devices: Devices = Devices()
+) -> Update:
     """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
     The old `TrainState` is donated. Another shape of the batch compiles anew.
@@ -88,6 +91,7 @@ def make_update(loss: Loss, settings: Settings) -> Update:
         params = state.weights['params']
         value_and_grad = jax.value_and_grad(of_parameters, has_aux=True)
         (total, losses), gradient = value_and_grad(params)
+        gradient = keep_layout(devices, gradient)
         changes, optimizer_state = optimizer.update(gradient, state.optimizer, params)
         weights = {'params': optax.apply_updates(params, changes), **losses.kept}
         following = TrainState(
@@ -98,6 +102,7 @@ def make_update(loss: Loss, settings: Settings) -> Update:
             average=moving_average(state.average, weights, state.update, settings),
             optimizer=optimizer_state,
         )
+        following = keep_layout(devices, following)
         # The norm before the clip, which hides how large it was.
         return following, Outcome(total, losses.parts, optax.tree.norm(gradient))
 

@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jax.lax import Precision
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.layers.channels import channel_product, stack, unstack
 
@@ -48,7 +49,7 @@ def multiply_by_degree(
     Returns:
       `[..., order, degree, part, output]`.
     """
-    leading, num_degrees = columns.shape[:-4], columns.shape[-3]
+    leading, (num_orders, num_degrees) = columns.shape[:-4], columns.shape[-4:-2]
     columns = columns.reshape(-1, *columns.shape[-4:])
     weights = knot_weights(num_degrees, len(knots))
     blocks = []
@@ -65,11 +66,9 @@ def multiply_by_degree(
             precision=Precision.HIGHEST,
         )
         # Orders above the block's last degree have no coefficients in it.
-        block = channel_product(
-            'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
-        )
-        widths = [(0, 0), (0, num_degrees - stop), (0, 0), (0, 0), (0, 0)]
-        blocks.append(jnp.pad(block, widths))
+        block = sharding.first_orders(columns, stop - 1, axis=1)[:, :, start:stop]
+        block = channel_product('bmlpi,lio->bmlpo', block, kernel, dtype)
+        blocks.append(sharding.pad_orders(block, num_orders, axis=1))
     result = jnp.concatenate(blocks, axis=-3)
     return result.reshape(*leading, *result.shape[1:])
 

@@ -15,9 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import PartitionSpec
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinFields
 from sphere_ops.grid import LatLonGrid
+from sphere_ops.transform import SpinTransform
 from weather import experiment
 from weather.data.forcings import CLOCK, POSITIONS, forcing_fields, static_fields
 from weather.data.normalizer import Normalizer
@@ -166,6 +169,25 @@ class Forecaster:
                 np.shape(leaf), leaf.dtype, sharding=sharding
             ),
             self.items(weights),
+        )
+
+    @property
+    def layout(self) -> Self:
+        """Where its arrays lie on a mesh, as a pytree of `PartitionSpec`.
+
+        Tables are split by order and statics by latitude, so that no device holds them
+        all; for `learning.sharding.place`.
+        """
+        everywhere = PartitionSpec()
+        return self.replace(  # type: ignore[attr-defined]
+            transforms=jax.tree.map(
+                lambda transform: transform.layout,
+                self.transforms,
+                is_leaf=lambda node: isinstance(node, SpinTransform),
+            ),
+            normalizer=everywhere,
+            input_normalizer=None if self.input_normalizer is None else everywhere,
+            statics=sharding.field_layout(),
         )
 
     @property
