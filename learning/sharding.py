@@ -8,6 +8,7 @@ has two axes: samples of a batch are split over `data`, and each sample over `sp
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import math
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -22,9 +23,13 @@ _Item = TypeVar('_Item')
 _Placed = TypeVar('_Placed')
 
 DATA, SPACE = 'data', 'space'
+_BY_ROWS = PartitionSpec(DATA)
+# Smaller arrays are on every device: a gather of them would cost more than it saves.
+SMALLEST_SHARDED = 2**16
 
 
-class Part(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Part:
     """Part `index` of `count` equal ones."""
 
     index: int
@@ -82,7 +87,7 @@ def state_layout(mesh: Mesh, settings: Devices, tree: Any) -> Any:
 
     Returns:
       A `NamedSharding` for every array. Sharded is the longest axis that all devices
-      divide; an array that has none, such as a bias, is replicated.
+      divide; an array that has none, or is small, is replicated.
     """
     return jax.tree.map(
         lambda leaf: NamedSharding(mesh, _spec(leaf.shape, mesh.shape, settings)), tree
@@ -109,7 +114,8 @@ def keep_layout(settings: Devices, tree: Any) -> Any:
 def _spec(shape: Sequence[int], axes: Any, settings: Devices) -> PartitionSpec:
     count = math.prod(axes.values())
     lengths = [length if length % count == 0 else 0 for length in shape]
-    if settings.parameters == 'replicated' or not any(lengths):
+    is_small = math.prod(shape) < SMALLEST_SHARDED
+    if settings.parameters == 'replicated' or is_small or not any(lengths):
         return PartitionSpec()
     names: list[Any] = [None] * len(shape)
     names[int(np.argmax(lengths))] = (DATA, SPACE)
@@ -124,7 +130,7 @@ def place(mesh: Mesh, tree: Any, specs: Any) -> Any:
     return jax.device_put(tree, _shardings(mesh, tree, specs))
 
 
-def split_batch(mesh: Mesh, batch: Any, specs: Any = PartitionSpec(DATA)) -> Any:
+def split_batch(mesh: Mesh, batch: Any, specs: Any = _BY_ROWS) -> Any:
     """Puts a pytree of arrays on the mesh, split as `specs` say.
 
     Args:
@@ -166,7 +172,8 @@ def local_part(mesh: Mesh, process: int | None = None) -> LocalPart:
       ValueError: its devices are no block of the mesh.
     """
     process = jax.process_index() if process is None else process
-    owned = np.array([[d.process_index == process for d in row] for row in mesh.devices])
+    owner = np.vectorize(lambda device: device.process_index, otypes=[int])
+    owned = owner(mesh.devices) == process
     rows, columns = np.flatnonzero(owned.any(1)), np.flatnonzero(owned.any(0))
     data, space = owned.shape
     block = owned[np.ix_(rows, columns)]

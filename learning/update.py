@@ -73,13 +73,14 @@ def init_train_state(weights: Weights, settings: Settings) -> TrainState:
 
 
 def make_update(
-    loss: Loss, settings: Settings, devices: Devices = Devices()
+    loss: Loss, settings: Settings, devices: Devices | None = None
 ) -> Update:
     """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
     The old `TrainState` is donated. Another shape of the batch compiles anew.
     """
     optimizer = make_optimizer(settings)
+    devices = Devices() if devices is None else devices
 
     def update(
         state: TrainState, constants: Any, batch: Any

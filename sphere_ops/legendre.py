@@ -126,9 +126,7 @@ def to_coefficients(
         stop = start + table.shape[1]
         rows = [
             [
-                _analyse(
-                    table, sharding.slice_orders(part, start, stop, axis=1), spin
-                )
+                _analyse(table, sharding.slice_orders(part, start, stop, axis=1), spin)
                 for part in component
             ]
             for component in sums

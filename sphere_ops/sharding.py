@@ -102,6 +102,34 @@ def by_order(values: jax.Array, *, axis: int, batch: int | None) -> jax.Array:
     return _split(values, axis, batch)
 
 
+def copies(kernel: jax.Array) -> jax.Array:
+    """A copy for every device, `[data, space, ...]`; without a mesh the kernel itself.
+
+    Every device then has the gradient of its own copy, and these are summed where the
+    copies are made. The gradient of a kernel that is one array is summed over devices
+    wherever it is used: in every step of a rollout.
+    """
+    devices = _axes().get(DATA, 1), num_parts()
+    if devices == (1, 1):
+        return kernel
+    return jax.lax.with_sharding_constraint(
+        jnp.broadcast_to(kernel, (*devices, *kernel.shape)), PartitionSpec(DATA, SPACE)
+    )
+
+
+def to_devices(values: jax.Array, devices: Sequence[int]) -> jax.Array:
+    """`[batch, order, ...]` to `[data, row, space, hand, ...]`."""
+    data, space = devices
+    shape = values.shape
+    return values.reshape(data, shape[0] // data, space, -1, *shape[2:])
+
+
+def from_devices(values: jax.Array) -> jax.Array:
+    """The inverse of `to_devices`."""
+    data, rows, space, hand = values.shape[:4]
+    return values.reshape(data * rows, space * hand, *values.shape[4:])
+
+
 def field_layout() -> PartitionSpec:
     """Of `[lat, ...]` on the mesh."""
     return PartitionSpec(SPACE)

@@ -258,13 +258,15 @@ def _with_batch(values: jax.Array, num_axes: int) -> jax.Array:
     return values.reshape(-1, *values.shape[-num_axes:])
 
 
-def _by_order(*sums: jax.Array) -> list[jax.Array]:
+def _by_order(real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Fourier sums `[order % 2, order // 2, lat, batch, channel]`, split by order."""
-    return [sharding.by_order(part, axis=1, batch=3) for part in sums]
+    split = functools.partial(sharding.by_order, axis=1, batch=3)
+    return split(real), split(imaginary)
 
 
-def _by_latitude(*sums: jax.Array) -> list[jax.Array]:
-    return [sharding.by_latitude(part, axis=2, batch=3) for part in sums]
+def _by_latitude(real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
+    split = functools.partial(sharding.by_latitude, axis=2, batch=3)
+    return split(real), split(imaginary)
 
 
 def _pad_degrees(a: jax.Array, max_degree: int) -> jax.Array:

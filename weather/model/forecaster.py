@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec
 from sphere_ops import sharding
 from sphere_ops.fields import SpinFields
 from sphere_ops.grid import LatLonGrid
+from sphere_ops.layers import copy_kernels
 from sphere_ops.transform import SpinTransform
 from weather import experiment
 from weather.data.forcings import CLOCK, POSITIONS, forcing_fields, static_fields
@@ -272,6 +273,8 @@ class Forecaster:
         self, weights: Weights, state: jax.Array, forcings: Forcing
     ) -> tuple[jax.Array, Any]:
         """As `rollout`, with the batch's moments and the updated `batch_stats`."""
+        # Here, so that gradients are summed over devices once, not in every step.
+        weights = {**weights, 'params': copy_kernels(weights['params'])}
 
         def step(state: jax.Array, forcing: Forcing) -> tuple[jax.Array, Any]:
             return self.train_step(weights, state, forcing)
