@@ -25,6 +25,7 @@ CORE = [
     'orbax-checkpoint>=0.12,<0.13',
     'pandas>=2.2',
     'pydantic>=2.10,<3',
+    'pyyaml>=6',
     'scipy>=1.15',
     'tenacity>=9',
     'tensorboardX>=2.6',

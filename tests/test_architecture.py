@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from its own floor and from those below it;
 # training, forecasting and evaluation stand side by side and do not know each other.
-ROOMS = ('sphere_ops', 'learning', 'weather')
+ROOMS = ('sphere_ops', 'learning', 'launching', 'weather')
 FLOORS = (
     ('sphere_ops.grid', 'sphere_ops.wigner'),
     ('sphere_ops.fields', 'sphere_ops.reflection'),
@@ -41,6 +41,8 @@ FLOORS = (
     ('learning.update',),
     ('learning.fit',),
     ('learning',),
+    # Knows no weather: it starts a command.
+    ('launching',),
     ('weather.variables', 'weather.outputs'),
     ('weather.entries',),
     ('weather.experiment',),
@@ -71,6 +73,9 @@ TESTED_WITH = {
     'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
     'learning.spelling': 'weather/test_variables.py',
+    'launching.code': 'launching/test_launch.py',
+    'launching.shell': 'launching/targets/test_slurm.py',
+    'launching.tpu_scripts': 'launching/targets/test_tpu.py',
     'weather.entries': 'weather/test_experiment.py',
     'weather.outputs': 'learning/test_files.py',
     'weather.data.day_sums': 'weather/data/test_climatology.py',

@@ -61,8 +61,10 @@ def prepare(job: Job, options: Options) -> Submission:
     slice_ = find_slice(options.accelerator)
     code.needs_image(job, 'Kubernetes')
     code.needs_address(job, 'Kubernetes')
-    manifest = yaml.safe_dump_all(
-        [_config_map(job, options), _job_set(job, options, slice_)], sort_keys=False
+    manifest = yaml.dump_all(
+        [_config_map(job, options), _job_set(job, options, slice_)],
+        Dumper=_Dumper,
+        sort_keys=False,
     )
     kubectl = shell.command(_kubectl(options)).replace(' \\\n    ', ' ')
     follow = shell.filled(
@@ -91,6 +93,18 @@ _AFTERWARDS = """
 # bash {folder}/follow.sh                 its logs, once more
 # {kubectl} delete jobset {name}      saves, and ends for good
 """
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as such: the config is meant to be read."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '|' if '\n' in text else None
+    return dumper.represent_scalar('tag:yaml.org,2002:str', text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def _kubectl(options: Options) -> list[str]:

@@ -64,11 +64,11 @@ def prepare(job: Job, options: Options) -> Submission:
                 f'expected --{what} as a whole path that all nodes see, got {path}'
             )
     files = {'config.json': job.config, 'job.sh': _script(job, options)}
-    steps = []
+    steps: list[Step] = []
     if not job.image:
         files['train.py'] = code.train_script(job)
     if job.image or not options.environment:
-        steps += code.build_steps(job, extra=_extra(options))
+        steps = code.build_steps(job, extra=_extra(options))
     script = f'{job.folder}/job.sh'
     return Submission(
         job.folder,
@@ -159,8 +159,8 @@ def _train(job: Job, options: Options) -> str:
         here = [f'--container-image={job.image}', f'--container-mounts={mounts}']
         return shell.command([*step, *here, *inside])
     graphics = ['--nv'] if options.gpus_per_node else []
-    mounts = [f'--bind={path}' for path in binds]
-    outside = ['apptainer', 'exec', *graphics, *mounts, f'docker://{job.image}']
+    mounted = [f'--bind={path}' for path in binds]
+    outside = ['apptainer', 'exec', *graphics, *mounted, f'docker://{job.image}']
     return shell.command([*step, *outside, *inside])
 
 
