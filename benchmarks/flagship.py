@@ -98,7 +98,7 @@ def prepare_update(setup: Experiment, *, num_steps: int) -> Prepared:
     weights = model.init(jax.random.key(setup.training.seed))
     state = init_train_state(weights, setup.training)
     batch = random_batch(setup, num_steps)
-    loss = make_loss(channel_weights(model.channels, setup.loss))
+    loss = make_loss(channel_weights(model.channels, setup.loss), setup.training)
     update = make_update(loss, setup.training)
     program, compilation = programs.compile_program(update, state, model, batch)
     programs.require_memory(program)

@@ -20,6 +20,7 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from typing import Any
 
 Path = str | os.PathLike[str]
 
@@ -157,6 +158,15 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
         ) from error
     finally:
         remove(temporary)
+
+
+def write_text(path: Any, text: str) -> None:
+    """Writes a small file, whole or not at all, also at an address."""
+    if not isinstance(path, pathlib.Path):
+        path.write_text(text)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text, 'utf-8')
 
 
 def is_full(error: OSError | RuntimeError, path: Path, room: float = 2**20) -> bool:

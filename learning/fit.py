@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
-import pathlib
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-from learning import signals
+from learning import processes, signals
 from learning.checkpoint import Checkpoints
+from learning.failures import Failures, TrainingFailed
+from learning.files import write_text
 from learning.loss_log import LossLog, Stopwatch
 from learning.optimizer import learning_rate_schedule
 from learning.settings import Settings
 from learning.update import Outcome, TrainState
 
+_LOGGER = logging.getLogger(__name__)
+
+
+class Validation(Protocol):
+    """What a validation found."""
+
+    @property
+    def parts(self) -> np.ndarray:
+        """`[part]` of the loss."""
+
+    @property
+    def named(self) -> Mapping[str, float]:
+        """Further numbers for the log, by name."""
+
 
 class Task(Protocol):
     """What is learnt: the subject's part of a training."""
 
-    def init(self) -> TrainState:
-        """The state before the first update."""
+    def init(self, update: int = 0) -> TrainState:
+        """The state before the first update, in the form it has after `update`."""
 
     def items(self, state: TrainState) -> dict[str, Any]:
         """What a checkpoint holds: pytrees of arrays, by name."""
@@ -35,14 +52,23 @@ class Task(Protocol):
     def metadata(self, update: int) -> dict[str, Any]:
         """What a checkpoint says about itself, as JSON types."""
 
-    def batches(self, first: int, last: int) -> Generator[Any, None, None]:
+    def batches(
+        self, first: int, last: int, failures: Failures
+    ) -> Generator[Any, None, None]:
         """The batches of updates `first` to before `last`."""
 
-    def update(self, state: TrainState, batch: Any) -> tuple[TrainState, Outcome]:
-        """One update; `state` may be donated."""
+    def update(
+        self, number: int, state: TrainState, batch: Any
+    ) -> tuple[TrainState, Outcome]:
+        """Update `number`, the first of which is 0; `state` may be donated."""
 
-    def validate(self, state: TrainState) -> np.ndarray:
-        """Parts `[part]` of the validation loss."""
+    def part_gradients(
+        self, number: int, state: TrainState, batch: Any
+    ) -> Mapping[str, float]:
+        """Norms of the gradients of the parts of the loss, by name."""
+
+    def validate(self, state: TrainState) -> Validation:
+        """The validation loss."""
 
     def part_names(self, num_parts: int) -> list[str]:
         """Names of the parts of a loss, for the log."""
@@ -50,43 +76,98 @@ class Task(Protocol):
     def line(self, update: int, values: Mapping[str, float]) -> str:
         """What the console says of an update, or of a validation."""
 
+    def describe(self, update: int, failures: Failures) -> Mapping[str, Any]:
+        """What there is to know of the batch of an update, as JSON types."""
+
+    def unusable(self) -> Sequence[str]:
+        """What could not be read since this was last asked, by names of the task."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Where a run keeps what it writes beside checkpoints.
+
+    Attributes:
+      table: the CSV of losses.
+      tensorboard: folder of TensorBoard's event files.
+      failures: the list of failures.
+      report: what is said of failures that ended the training.
+    """
+
+    table: Any
+    tensorboard: Any
+    failures: Any
+    report: Any
+
 
 @dataclasses.dataclass
 class Progress:
     """What the loop remembers beside the state; checkpoints keep it.
 
     Attributes:
-      best: smallest loss so far, by the number of its parts.
+      best: smallest loss so far, by stage and number of its parts.
       validation_loss: of the newest validation.
+      best_validation: smallest validation loss so far.
+      validations_since: how many validations ago that was.
+      ended_at: updates of the training that a lack of progress has ended; None for one
+        that goes on.
     """
 
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     validation_loss: float | None = None
+    best_validation: float | None = None
+    validations_since: int = 0
+    ended_at: int | None = None
 
-    def judge(self, update: int, result: Outcome, max_loss_ratio: float) -> None:
+    def judge(
+        self, update: int, result: Outcome, max_loss_ratio: float, stage: int = 1
+    ) -> None:
         """Refuses to go on with, or to save, what has failed.
 
         Losses of different numbers of parts (rollouts of different lengths) are not
-        compared.
+        compared, nor are those of different stages.
 
         Raises:
-          FloatingPointError: the loss is not finite, or far above its best.
+          TrainingFailed: the loss is not finite, or far above its best.
         """
         loss, gradient = float(result.loss), float(result.gradient_norm)
-        # Text: checkpoints keep this as JSON, whose keys are text.
-        stage = str(len(result.parts))
-        best = self.best.get(stage, math.inf)
+        # Text: checkpoints keep this as JSON, whose keys are text. The first version
+        # knew no stages.
+        kind = f'{stage}:' * (stage > 1) + str(len(result.parts))
+        best = self.best.get(kind, math.inf)
         if math.isfinite(loss) and math.isfinite(gradient):
             if loss <= max_loss_ratio * best:
-                self.best[stage] = min(loss, best)
+                self.best[kind] = min(loss, best)
                 return
-        raise FloatingPointError(
+        raise TrainingFailed(
+            update,
             f'the loss is {loss:.4g} and the norm of its gradient {gradient:.4g} in '
-            f'update {update}, its best so far {best:.4g}; the checkpoints before it '
-            'are kept. Lower training.learning_rate or training.clip_norm and start '
-            'again in another --workdir (or raise training.max_loss_ratio if such a '
-            'loss is no failure)'
+            f'update {update}, its best so far {best:.4g}',
+            {
+                'loss': loss,
+                'gradient_norm': gradient,
+                'best_loss': best,
+                'loss_by_part': np.asarray(result.parts).tolist(),
+                **{name: float(value) for name, value in result.named.items()},
+            },
         )
+
+    def validated(self, loss: float) -> None:
+        """Takes note of a validation."""
+        # Long rollouts of a network that knows only short ones may well blow up: that
+        # is not the end of the training, but never its best.
+        self.validation_loss = loss if math.isfinite(loss) else None
+        best = math.inf if self.best_validation is None else self.best_validation
+        if loss < best:
+            self.best_validation, self.validations_since = loss, 0
+        else:
+            self.validations_since += 1
+
+
+def has_ended(metadata: Mapping[str, Any], settings: Settings) -> bool:
+    """Whether the training whose newest checkpoint says this has nothing left to do."""
+    ended_at = metadata.get('progress', {}).get('ended_at')
+    return ended_at is not None and ended_at == settings.total_updates
 
 
 def fit(
@@ -95,25 +176,88 @@ def fit(
     saved: Checkpoints,
     *,
     resume_from: int | None,
-    table: pathlib.Path,
-    tensorboard: pathlib.Path,
+    record: Record,
 ) -> TrainState:
     """Trains to the last update.
+
+    What fails goes back to the newest whole checkpoint and on from there with other
+    batches, as often as `settings.max_failures` allows.
 
     Args:
       task: what is learnt.
       settings: for how long, and what is done how often.
       saved: checkpoints of this training.
       resume_from: the one to go on from; none to begin.
-      table: the CSV of losses.
-      tensorboard: folder of TensorBoard's event files.
+      record: where the log goes.
 
     Raises:
-      FloatingPointError: the training has failed; says what to do.
+      TrainingFailed: the training has failed too often; says what to do.
       SaveError: a checkpoint cannot be written.
       Interrupted: a signal has asked to end, and all updates so far are saved.
     """
-    state, progress = task.init(), Progress()
+    failures = Failures.read(record.failures)
+    while True:
+        try:
+            return _run(task, settings, saved, resume_from, record, failures)
+        except TrainingFailed as failure:
+            saved.wait()
+            resume_from = saved.newest_whole()
+            _go_back(failure, failures, task, settings, resume_from or 0, record)
+
+
+def _go_back(
+    failure: TrainingFailed,
+    failures: Failures,
+    task: Task,
+    settings: Settings,
+    back_to: int,
+    record: Record,
+) -> None:
+    """Writes a failure down and says so; raises it where it is one too many."""
+    failed = failure.update - 1  # Counted from 0.
+    stage = settings.stage_of(failed)
+    schedule = learning_rate_schedule(stage.settings, stage.first_update)
+    failure.facts |= {
+        'learning_rate': float(schedule(failed)),
+        **task.describe(failed, failures),
+    }
+    # Each process has read its own part.
+    left_out = {
+        name for names in processes.gather(list(task.unusable())) for name in names
+    }
+    failures.add(failure, back_to, sorted(left_out))
+    in_a_row = failures.in_a_row(back_to)
+    if len(in_a_row) >= settings.max_failures:
+        if processes.is_first():
+            write_text(record.report, failures.report(back_to))
+        raise TrainingFailed(
+            failure.update,
+            f'{failure}; that is failure {len(in_a_row)} after update {back_to}, whose '
+            f'checkpoint is kept: see {record.report}. Lower training.learning_rate or '
+            'training.clip_norm and start again in another --workdir '
+            f'(--config.init_from begins with these weights), or remove '
+            f'{record.failures} to try the same again (or raise '
+            'training.max_loss_ratio if such a loss is no failure)',
+            failure.facts,
+        ) from failure
+    _LOGGER.warning(
+        'warning: %s; going back to update %d and on from there with other batches%s',
+        failure,
+        back_to,
+        f', without {", ".join(sorted(left_out))}' if left_out else '',
+    )
+
+
+def _run(
+    task: Task,
+    settings: Settings,
+    saved: Checkpoints,
+    resume_from: int | None,
+    record: Record,
+    failures: Failures,
+) -> TrainState:
+    """Trains from a checkpoint to the last update, or to a failure."""
+    state, progress = task.init(resume_from or 0), Progress()
     if resume_from is not None:
         items = task.items(state).items()
         state = task.from_items(
@@ -121,28 +265,44 @@ def fit(
         )
         # The first version's checkpoints have none.
         progress = Progress(**saved.metadata(resume_from).get('progress', {}))
-    first, last = int(state.update), settings.num_updates
-    batches = task.batches(first, last)
+        progress.ended_at = None
+    first, last = int(state.update), settings.total_updates
+    batches = task.batches(first, last, failures)
     with (
         # An exception has to end the threads that read ahead as well.
         contextlib.closing(batches),
-        LossLog(table, tensorboard, first_update=first, num_updates=last) as log,
+        LossLog(
+            record.table, record.tensorboard, first_update=first, num_updates=last
+        ) as log,
         signals.postponed() as asked,
     ):
         stopwatch = Stopwatch(first)
         loop = _Loop(task, settings, saved, log, progress, stopwatch)
-        waited_for = stopwatch.waited_for(batches)
-        for update, batch in enumerate(waited_for, start=first + 1):
-            state, result = task.update(state, batch)
-            loop.after(update, state, result)
+        for number, batch in enumerate(stopwatch.waited_for(batches), start=first):
+            update = number + 1
+            state, result = task.update(number, state, batch)
+            loop.after(update, state, result, batch)
             # The last update is saved in any case, and the training then at its end.
-            if asked.number is not None and update < last:
+            if update == last:
+                break
+            stop, due = processes.agree([asked.number is not None, loop.is_time()])
+            if stop or due or progress.ended_at is not None:
                 loop.save(update, state, result)
+            if progress.ended_at is not None:
+                log.say(
+                    f'ended after update {update} of {last}: no better validation loss '
+                    f'than {progress.best_validation:.4g} in {settings.patience} '
+                    'validations'
+                )
+                break
+            if stop:
                 saved.wait()  # On the disk before the message says so.
                 raise signals.Interrupted(
-                    asked.number,
-                    f'stopped by {asked.name} after update {update} of {last}, which '
-                    f'is saved in {saved.directory}: the same command goes on from it',
+                    # Of another process, perhaps.
+                    asked.number or signals.SIGNALS[1],
+                    f'stopped by {asked.name or "a signal to another process"} after '
+                    f'update {update} of {last}, which is saved in {saved.directory}: '
+                    'the same command goes on from it',
                 )
         saved.wait()
     return state
@@ -159,33 +319,46 @@ class _Loop:
     progress: Progress
     stopwatch: Stopwatch
     previous: tuple[int, Outcome] | None = None
-    parts_compiled: int = 0
+    shape_compiled: tuple[int, int] | None = None
+    saved_at: float = dataclasses.field(default_factory=lambda: time.monotonic())
 
-    def after(self, update: int, state: TrainState, result: Outcome) -> None:
+    def after(
+        self, update: int, state: TrainState, result: Outcome, batch: Any
+    ) -> None:
         """Judges, logs, validates and saves, as is due."""
         settings = self.settings
         # One update runs while the next batch is sent; more would pile up there.
         # Looking at the one before waits for it, and no longer than that.
         if self.previous is not None:
-            self.progress.judge(*self.previous, settings.max_loss_ratio)
+            self._judge(*self.previous)
         self.previous = update, result
         self.saved.check()
         self.log.advance()
         if self._due(update, settings.log_every):
             self._log(update, result)
+        if settings.gradients_every and self._due(update, settings.gradients_every):
+            values = self.task.part_gradients(update - 1, state, batch)
+            self.log.write(update, len(result.parts), values)
+            self.stopwatch.start(update)
         if self._due(update, settings.validate_every):
             self._validate(update, state)
         if self._due(update, settings.checkpoint_every):
             self.save(update, state, result)
-        # Other parts are another shape, for which the update was just compiled anew.
-        if len(result.parts) != self.parts_compiled:
+        # Another stage or other parts: the update was just compiled anew.
+        shape = settings.stage_of(update - 1).number, len(result.parts)
+        if shape != self.shape_compiled:
             jax.block_until_ready(result)
-            self.parts_compiled = len(result.parts)
+            self.shape_compiled = shape
             self.stopwatch.start(update)  # Compilation is not throughput.
+
+    def is_time(self) -> bool:
+        """Whether the last checkpoint is old enough for another."""
+        minutes = self.settings.checkpoint_minutes
+        return bool(minutes) and time.monotonic() - self.saved_at > 60 * minutes
 
     def save(self, update: int, state: TrainState, result: Outcome) -> None:
         """Saves what is fit to be saved."""
-        self.progress.judge(update, result, self.settings.max_loss_ratio)
+        self._judge(update, result)
         self.saved.save(
             update,
             self.task.items(state),
@@ -196,33 +369,47 @@ class _Loop:
             # Of the newest validation: not every checkpoint has one of its own.
             score=self.progress.validation_loss,
         )
+        self.saved_at = time.monotonic()
         self.stopwatch.start(update)
 
+    def _judge(self, update: int, result: Outcome) -> None:
+        stage = self.settings.stage_of(update - 1)
+        self.progress.judge(
+            update, result, stage.settings.loss_ratio_limit, stage.number
+        )
+
     def _due(self, update: int, every: int) -> bool:
-        return update % every == 0 or update == self.settings.num_updates
+        return update % every == 0 or update == self.settings.total_updates
 
     def _log(self, update: int, result: Outcome) -> None:
         # Reading the loss waits for this update anyway: no failed one is logged.
-        self.progress.judge(update, result, self.settings.max_loss_ratio)
+        self._judge(update, result)
+        stage = self.settings.stage_of(update - 1)
+        schedule = learning_rate_schedule(stage.settings, stage.first_update)
         values = {
             'loss': float(result.loss),
             'gradient_norm': float(result.gradient_norm),
             # The schedule counts updates done: update 1 was made at its beginning.
-            'learning_rate': float(learning_rate_schedule(self.settings)(update - 1)),
+            'learning_rate': float(schedule(update - 1)),
             **self._named('loss', np.asarray(result.parts)),
+            **{name: float(value) for name, value in result.named.items()},
             'updates_per_second': self.stopwatch.rate(update),
             'data_wait_share': self.stopwatch.waiting(update),
         }
         self._write(update, len(result.parts), values)
 
     def _validate(self, update: int, state: TrainState) -> None:
-        parts = self.task.validate(state)
-        loss = float(parts.sum())
-        values = {'validation_loss': loss, **self._named('validation_loss', parts)}
-        # Long rollouts of a network that knows only short ones may well blow up: that
-        # is not the end of the training, but never its best.
-        self.progress.validation_loss = loss if math.isfinite(loss) else None
-        self._write(update, len(parts), values)
+        found = self.task.validate(state)
+        loss = float(found.parts.sum())
+        values = {
+            'validation_loss': loss,
+            **self._named('validation_loss', found.parts),
+            **found.named,
+        }
+        self.progress.validated(loss)
+        if 0 < self.settings.patience <= self.progress.validations_since:
+            self.progress.ended_at = self.settings.total_updates
+        self._write(update, len(found.parts), values)
 
     def _named(self, name: str, parts: np.ndarray) -> dict[str, float]:
         names = self.task.part_names(len(parts))

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW behind a clip, a warm-up and a cosine, an average beside it."""
+"""The optimiser: AdamW behind a clip, a warm-up and a decay, an average beside it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,42 @@ from learning.settings import Settings
 _KERNELS = ('kernel', 'knots')
 
 
-def learning_rate_schedule(settings: Settings) -> optax.Schedule:
-    """Linear warm-up, then a cosine down to zero at the last update."""
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=settings.learning_rate,
-        warmup_steps=settings.warmup_updates,
-        # A run may be shorter than its warm-up, but optax wants a cosine.
-        decay_steps=max(settings.num_updates, settings.warmup_updates + 1),
-    )
+def learning_rate_schedule(settings: Settings, first_update: int = 0) -> optax.Schedule:
+    """Linear warm-up, then the decay that is asked for, until the end of a stage.
+
+    Args:
+      settings: of the stage.
+      first_update: updates before the stage.
+    """
+    peak, warmup = settings.learning_rate, settings.warmup_updates
+    # A stage may be shorter than its warm-up, but optax wants a decay.
+    length = max(settings.num_updates, warmup + 1)
+    final = settings.final_learning_rate
+    if settings.decay == 'cosine':
+        schedule = optax.warmup_cosine_decay_schedule(
+            0.0, peak, warmup, decay_steps=length, end_value=final
+        )
+    else:
+        last = final if settings.decay == 'linear' else peak
+        schedule = optax.join_schedules(
+            [
+                optax.linear_schedule(0.0, peak, warmup),
+                optax.linear_schedule(peak, last, length - warmup),
+            ],
+            [warmup],
+        )
+    if not first_update:
+        return schedule
+    return lambda update: schedule(update - first_update)
 
 
-def make_optimizer(settings: Settings) -> optax.GradientTransformation:
-    """AdamW behind a clip of the global norm; only kernels decay."""
+def make_optimizer(
+    settings: Settings, first_update: int = 0
+) -> optax.GradientTransformation:
+    """AdamW behind a clip of the global norm; only kernels decay.
+
+    Its state has the same form in every stage, and goes from one to the next.
+    """
 
     def is_kernel(path: Any, _: Any) -> bool:
         return path[-1].key in _KERNELS
@@ -34,7 +57,7 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(settings.clip_norm),
         optax.adamw(
-            learning_rate_schedule(settings),
+            learning_rate_schedule(settings, first_update),
             b2=settings.beta2,
             weight_decay=settings.weight_decay,
             mask=lambda params: jax.tree_util.tree_map_with_path(is_kernel, params),
@@ -43,12 +66,11 @@ def make_optimizer(settings: Settings) -> optax.GradientTransformation:
 
 
 def moving_average(
-    average: Any, weights: Any, update: jax.Array, settings: Settings
+    average: Any, weights: Any, update: jax.Array, *, decay: float, ramp: float
 ) -> Any:
     """Exponential moving average, with a shorter memory over the first updates."""
     # Without the ramp the average would keep the random start for 1 / (1 - decay).
-    ramp = (1.0 + update) / (settings.ema_ramp + update)
-    decay = jnp.minimum(settings.ema_decay, ramp)
+    kept = jnp.minimum(decay, (1.0 + update) / (ramp + update))
     return jax.tree.map(
-        lambda old, new: decay * old + (1 - decay) * new, average, weights
+        lambda old, new: kept * old + (1 - kept) * new, average, weights
     )

@@ -65,7 +65,10 @@ def _statics(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _curriculum(pairs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+Steps = int | tuple[int, ...]
+
+
+def _curriculum(pairs: tuple[tuple[int, Steps], ...]) -> tuple[tuple[int, Steps], ...]:
     first_updates = [first for first, _ in pairs]
     if first_updates[:1] != [0]:
         raise ValueError(
@@ -100,7 +103,11 @@ Gigabytes = Annotated[Number, Field(ge=0)]
 Weight = Annotated[Number, Field(ge=0)]
 Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]
-Curriculum = Annotated[tuple[tuple[Integer, Count], ...], AfterValidator(_curriculum)]
+# A rollout's steps: a number, or several of which every update draws one.
+RolloutSteps = Count | Annotated[tuple[Count, ...], Field(min_length=1)]
+Curriculum = Annotated[
+    tuple[tuple[Integer, RolloutSteps], ...], AfterValidator(_curriculum)
+]
 WindowDays = Annotated[Integer, Field(ge=1, le=365), AfterValidator(_odd)]
 # Counted from midnight, every day alike.
 StepHours = Annotated[Integer, Field(ge=0), AfterValidator(_divides_day)]

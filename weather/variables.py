@@ -169,6 +169,15 @@ _TABLE = (
 VARIABLES: dict[str, Variable] = {variable.name: variable for variable in _TABLE}
 
 # The 13 pressure levels of WeatherBench 2, hPa.
+# Level in hPa and components of what a forecaster looks at first: the upper-air
+# headline set of WeatherBench 2. Two components are a wind vector.
+HEADLINE_FIELDS = {
+    'Z500': (500, ('geopotential',)),
+    'T850': (850, ('temperature',)),
+    'Q700': (700, ('specific_humidity',)),
+    'Wind 850': (850, ('u_component_of_wind', 'v_component_of_wind')),
+}
+
 WEATHERBENCH_LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
 
 

@@ -106,6 +106,16 @@ class Workdir:
         return self.path / 'metrics.csv'
 
     @property
+    def failures(self) -> pathlib.Path:
+        """Failures that the training has gone back from, JSON."""
+        return self.path / 'failures.json'
+
+    @property
+    def failure_report(self) -> pathlib.Path:
+        """What is said of failures that have ended the training, Markdown."""
+        return self.path / 'failures.md'
+
+    @property
     def forecasts(self) -> pathlib.Path:
         """Forecasts, one netCDF file per start."""
         return self.path / 'forecasts'
@@ -153,7 +163,7 @@ class Workdir:
                 f'{_listed(decisive)}. Give another --workdir, or set these keys as '
                 'they were there'
             )
-        self._check_length(changes, setup)
+        self._check_length(saved, changes, setup)
         self.check_checkpoint(newest, setup)
         following = record.followed_by(setup, changes)
         # From another folder the same relative path is another place.
@@ -261,22 +271,28 @@ class Workdir:
         results = (self.climatology, self.forecasts, self.scores)
         return not self._updates_done() and not any(path.exists() for path in results)
 
-    def _check_length(self, changes: Mapping[str, Change], setup: Experiment) -> None:
-        """Lets a run become longer, and says what that means."""
-        done, num_updates = self._updates_done(), setup.training.num_updates
-        if num_updates < done:
+    def _check_length(
+        self, saved: Experiment, changes: Mapping[str, Change], setup: Experiment
+    ) -> None:
+        """Lets a run become longer or get more stages, and says what that means."""
+        done, training = self._updates_done(), setup.training
+        if not done or not any(key in changes for key in _LENGTHS):
+            return
+        try:
+            saved.training.check_successor(training, done)
+        except ValueError as error:
             raise WorkdirError(
-                f'{self.path} has done {done} updates, more than training.num_updates='
-                f'{num_updates}: give at least {done}, or another --workdir'
-            )
-        if done and 'training.num_updates' in changes:
-            _LOGGER.warning(
-                'training.num_updates: %s: from update %d on the learning rate follows '
-                'the schedule of %d updates',
-                changes['training.num_updates'],
-                done,
-                num_updates,
-            )
+                f'{self.path} cannot go on so: {error}; or give another --workdir'
+            ) from error
+        stage = training.stage_of(done)
+        _LOGGER.warning(
+            '%s: from update %d on the learning rate follows the schedule of %d '
+            'updates%s',
+            '; '.join(f'{key}: {changes[key]}' for key in _LENGTHS if key in changes),
+            done,
+            stage.settings.num_updates,
+            f' of stage {stage.number}' if stage.number > 1 else '',
+        )
 
     def _forget_data(self, changes: Mapping[str, Change]) -> None:
         """Removes what was computed from the data of a config that was corrected."""
@@ -285,6 +301,8 @@ class Workdir:
             remove(self.statistics)
             remove(self.invalid_times)
 
+
+_LENGTHS = ('training.num_updates', 'training.stages')
 
 _REPAIR = (
     '; where a crash left it, remove it and train with the same config again, else '

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from learning.checkpoint import Checkpoints, SaveError
-from learning.fit import Progress
+from learning.fit import Progress, has_ended
 from learning.update import Outcome
 from tests.learning import toy
 
@@ -81,7 +81,7 @@ def test_a_failed_training_is_not_saved_over_the_good_ones(factor, tmp_path):
         return (batch[0], batch[1] * factor) if update >= 13 else batch
 
     settings = toy.Settings(max_loss_ratio=1e6, checkpoint_every=1)
-    with pytest.raises(FloatingPointError, match='update 14, .*; the .*Lower training'):
+    with pytest.raises(FloatingPointError, match='update 14, .*Lower training'):
         toy.train(tmp_path, settings, keep=2, spoil=spoil)
     saved = Checkpoints(tmp_path / 'checkpoints')
     assert saved.updates == [12, 13] and saved.newest_whole() == 13
@@ -134,6 +134,72 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training_soon(
     with pytest.raises(SaveError):
         toy.train(tmp_path, toy.Settings(log_every=1))
     assert read_log(tmp_path)[-1][0] == 6
+
+
+def test_a_change_of_stage_survives_a_death(tmp_path):
+    """Schedules and batches are functions of the number of an update."""
+    settings = toy.Settings(
+        num_updates=12,
+        stages=({'num_updates': 8, 'learning_rate': 0.1}, {'num_updates': 5}),
+        checkpoint_every=4,
+    )
+    expected = toy.train(tmp_path / 'one', settings)
+    for stop_at in (12, 13, 20):
+
+        def die(update, batch, at=stop_at):
+            if update == at:
+                raise Stop
+            return batch
+
+        with pytest.raises(Stop):
+            toy.train(tmp_path / 'two', settings, spoil=die)
+    found = toy.train(tmp_path / 'two', settings)
+    assert int(found.update) == 25
+    for one, other in zip(toy.arrays(found), toy.arrays(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert read_log(tmp_path / 'two') == read_log(tmp_path / 'one')
+    rates = {u: float(v) for u, name, v in read_log(tmp_path / 'one') if 'rate' in name}
+    # Stage 2 is at 2 of 8 updates of its cosine.
+    np.testing.assert_allclose(rates[15], 0.1 * (1 + np.cos(np.pi / 4)) / 2, rtol=1e-6)
+
+
+def test_a_training_without_progress_ends_early_and_stays_ended(tmp_path):
+    def worse_and_worse(update, batch, order=0):
+        return (batch[0], batch[1] - 0.1 * max(update - 6, 0))
+
+    settings = toy.Settings(validate_every=3, patience=2, log_every=1)
+    state = toy.train(tmp_path, settings, spoil=worse_and_worse)
+    ended = int(state.update)
+    losses = [
+        float(v) for _, name, v in read_log(tmp_path) if name == 'validation_loss'
+    ]
+    # Two validations that were no better than the best one.
+    assert ended < 30 and min(losses) == losses[-3]
+    metadata = Checkpoints(tmp_path / 'checkpoints').metadata(ended)
+    assert has_ended(metadata, settings)
+    longer = settings.model_copy(update={'num_updates': 40})
+    assert not has_ended(metadata, longer)
+    assert int(toy.train(tmp_path, longer).update) > ended
+
+
+def test_a_checkpoint_is_due_by_minutes_too(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr('learning.fit.time.monotonic', lambda: now[0])
+
+    def passes(update, batch, order=0):
+        now[0] += 25.0
+        return batch
+
+    settings = toy.Settings(num_updates=12, checkpoint_every=12, checkpoint_minutes=1.5)
+    toy.train(tmp_path, settings, keep=99, spoil=passes)
+    # More than 90 s after the one before: at every fourth update.
+    assert Checkpoints(tmp_path / 'checkpoints').updates == [4, 8, 12]
+
+
+def test_gradients_of_parts_are_logged_when_asked_for(tmp_path):
+    toy.train(tmp_path, toy.Settings(num_updates=6, gradients_every=3))
+    names = [(u, n) for u, n, _ in read_log(tmp_path) if n == 'gradient_norm_small']
+    assert [update for update, _ in names] == [3, 6]
 
 
 def start(folder):

@@ -1,9 +1,8 @@
 """The optimiser does what its settings say."""
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from learning.optimizer import (
     learning_rate_schedule,
@@ -20,6 +19,27 @@ def test_the_learning_rate_warms_up_to_its_peak_and_ends_at_zero():
     schedule = learning_rate_schedule(settings)
     found = [schedule(0), schedule(1), schedule(2), schedule(9)]
     np.testing.assert_allclose(found, [0, 5e-3, 1e-2, 0], **ROUND_OFF)
+
+
+@pytest.mark.parametrize(('decay', 'half'), [('cosine', 0.6), ('linear', 0.6)])
+def test_a_decay_ends_where_it_should(decay, half):
+    settings = Settings(
+        num_updates=12,
+        warmup_updates=2,
+        learning_rate=1.0,
+        final_learning_rate=0.2,
+        decay=decay,
+    )
+    schedule = learning_rate_schedule(settings)
+    found = [schedule(1), schedule(2), schedule(7), schedule(12)]
+    np.testing.assert_allclose(found, [0.5, 1.0, half, 0.2], rtol=1e-5)
+
+
+def test_without_decay_the_peak_stays_and_a_later_stage_counts_from_its_start():
+    settings = Settings(num_updates=6, warmup_updates=2, decay='none')
+    schedule = learning_rate_schedule(settings, first_update=100)
+    found = [schedule(100), schedule(101), schedule(102), schedule(106)]
+    np.testing.assert_allclose(found, [0, 0.15, 0.3, 0.3], rtol=1e-6)
 
 
 def test_only_kernels_decay():
@@ -50,12 +70,9 @@ def test_the_gradient_is_clipped_and_beta2_is_that_of_the_settings():
 
 
 def test_the_average_forgets_its_start_at_first_and_remembers_later():
-    settings = dataclasses.replace(Settings(), ema_decay=0.9, ema_ramp=10.0)
-
     def average(update):
-        return moving_average(
-            {'w': jnp.ones(())}, {'w': jnp.zeros(())}, update, settings
-        )
+        old, new = {'w': jnp.ones(())}, {'w': jnp.zeros(())}
+        return moving_average(old, new, update, decay=0.9, ramp=10.0)
 
     # What is left of the old value is the decay: (1 + update) / (10 + update) at first.
     np.testing.assert_allclose(average(0)['w'], 0.1, **ROUND_OFF)

@@ -1,36 +1,44 @@
 """A training that knows no weather: a line through points."""
 
-import dataclasses
 import pathlib
 import sys
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning import command_line, lock
+from learning import command_line, lock, settings
 from learning.checkpoint import Checkpoints
-from learning.fit import fit
-from learning.update import Losses, init_train_state, make_update
+from learning.fit import Record, fit
+from learning.update import (
+    Losses,
+    init_train_state,
+    make_part_gradients,
+    make_update,
+)
 
 SLOPE, SHIFT = 3.0, -1.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(settings.Settings):
     num_updates: int = 30
     learning_rate: float = 0.3
     warmup_updates: int = 2
-    beta2: float = 0.98
     weight_decay: float = 0.0
     clip_norm: float = 10.0
     ema_decay: float = 0.5
-    ema_ramp: float = 10.0
     log_every: int = 5
     validate_every: int = 10
     checkpoint_every: int = 5
     max_loss_ratio: float = 1e6
+    max_failures: int = 1
+
+
+class Validation(NamedTuple):
+    parts: np.ndarray
+    named: dict
 
 
 def loss(weights, scale, batch):
@@ -45,12 +53,14 @@ def loss(weights, scale, batch):
 class Line:
     """The task; `spoil` turns batches of some updates into others."""
 
-    def __init__(self, settings, *, spoil=lambda update, batch: batch, say=print):
+    def __init__(
+        self, settings, *, spoil=lambda update, batch, order=0: batch, say=print
+    ):
         self.settings, self.spoil, self.say = settings, spoil, say
         self.scale = jnp.ones(())
-        self._update = make_update(loss, settings)
+        self._updates = [make_update(loss, stage) for stage in settings.plan()]
 
-    def init(self):
+    def init(self, update=0):
         params = {'kernel': jnp.zeros(()), 'bias': jnp.zeros(())}
         weights = {'params': params, 'count': jnp.zeros(())}
         return init_train_state(weights, self.settings)
@@ -65,18 +75,33 @@ class Line:
     def metadata(self, update):
         return {'task': 'line', 'update': update}
 
-    def batches(self, first, last):
+    def batches(self, first, last, failures):
         for update in range(first, last):
-            x = np.sort(np.random.default_rng(update).uniform(-1, 1, 16))
-            yield self.spoil(update, (jnp.asarray(x), jnp.asarray(SLOPE * x + SHIFT)))
+            order = failures.order(update)
+            seed = (update, order) if order else update
+            x = np.sort(np.random.default_rng(seed).uniform(-1, 1, 16))
+            batch = jnp.asarray(x), jnp.asarray(SLOPE * x + SHIFT)
+            yield self.spoil(update, batch, **({'order': order} if order else {}))
 
-    def update(self, state, batch):
-        return self._update(state, self.scale, batch)
+    def update(self, number, state, batch):
+        stage = self.settings.stage_of(number)
+        return self._updates[stage.number - 1](state, self.scale, batch)
+
+    def part_gradients(self, number, state, batch):
+        parts, _ = make_part_gradients(loss)(state.weights, self.scale, batch)
+        return {'gradient_norm_small': float(parts[0])}
 
     def validate(self, state):
         x = jnp.linspace(-1, 1, 16)
         batch = x, SLOPE * x + SHIFT
-        return np.asarray(loss(state.average, self.scale, batch).parts)
+        parts = np.asarray(loss(state.average, self.scale, batch).parts)
+        return Validation(parts, {'validation_slope': float(parts[0])})
+
+    def describe(self, update, failures):
+        return {'batch': update}
+
+    def unusable(self):
+        return []
 
     def part_names(self, num_parts):
         return ['small', 'large'][:num_parts]
@@ -95,8 +120,12 @@ def train(folder, settings=None, keep=2, keep_best=0, **task):
             settings,
             saved,
             resume_from=saved.newest_whole(),
-            table=folder / 'metrics.csv',
-            tensorboard=folder / 'tensorboard',
+            record=Record(
+                folder / 'metrics.csv',
+                folder / 'tensorboard',
+                folder / 'failures.json',
+                folder / 'failures.md',
+            ),
         )
 
 
@@ -104,7 +133,7 @@ def arrays(tree):
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
-def slowly(update, batch):
+def slowly(update, batch, order=0):
     time.sleep(0.05)
     return batch
 

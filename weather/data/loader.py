@@ -101,6 +101,7 @@ class Loader:
         prefetch_bytes: int = GIGABYTE,
         num_threads: int = 2,
         part: Part = WHOLE,
+        times_of: Callable[[int, int], np.ndarray] | None = None,
     ):
         """Prepares to read; nothing is read yet.
 
@@ -114,6 +115,8 @@ class Loader:
             one batch is always read ahead, even if it is larger.
           num_threads: threads that read, many of them at one batch.
           part: which rows of each batch this process reads.
+          times_of: other windows than drawn ones: (update, number of steps) to
+            positions of their times, `[batch, time]`.
 
         Raises:
           ValueError: sizes that do not fit, or times that are not whole hours.
@@ -131,7 +134,9 @@ class Loader:
         self.cache_bytes = cache_bytes
         self.prefetch_bytes = prefetch_bytes
         self.num_threads = num_threads
+        self._part = part
         self._rows = part.rows(batch_size)
+        self._times_of = times_of or self._drawn
         self._hours = _whole_hours(atmosphere.times)
         self.slabs = SlabReader(atmosphere, cache_bytes)
 
@@ -178,6 +183,16 @@ class Loader:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
+    def spoilt(self, num_steps: int) -> Batch:
+        """A batch of NaN, of the size of this process's part."""
+        rows = self._rows.stop - self._rows.start
+        shape = rows, num_steps + 1
+        fields = {
+            name: np.full((*shape, *self.slabs.shape(name)), np.nan, np.float32)
+            for name in self.atmosphere.levels
+        }
+        return Batch(fields, np.zeros(shape, np.int64))
+
     def batch_bytes(self, num_steps: int) -> int:
         """Returns the size of this process's rows of a batch."""
         points = sum(math.prod(self.slabs.shape(n)) for n in self.atmosphere.levels)
@@ -207,8 +222,7 @@ class Loader:
         buffers: Buffers,
     ) -> _Reading:
         """Begins to read the batch of an update; `submit` hands work to threads."""
-        starts = self._starts(update, num_steps)
-        times = self.windows.positions(starts, num_steps)
+        times = self.times(update, num_steps)[self._rows]
         names = list(self.atmosphere.levels)
         arrays = buffers.empty(
             [(*times.shape, *self.slabs.shape(name)) for name in names]
@@ -226,17 +240,42 @@ class Loader:
     def _read(self, pieces: Sequence[_Piece]) -> list[Slab]:
         return [slab for piece in pieces for slab in self.slabs.fill(*piece)]
 
-    def _starts(self, update: int, num_steps: int) -> np.ndarray:
-        """Returns the first times of this process's windows of a batch."""
+    def times(self, update: int, num_steps: int) -> np.ndarray:
+        """Positions of the times of an update's windows, `[batch, time]`, of all rows.
+
+        Args:
+          update: number of the update, from 0.
+          num_steps: steps of the rollout.
+        """
+        return self._times_of(update, num_steps)
+
+    def with_windows(
+        self,
+        windows: WindowIndex,
+        *,
+        batch_size: int,
+        seed: int,
+        times_of: Callable[[int, int], np.ndarray] | None = None,
+    ) -> Loader:
+        """The same of other windows, drawn or named otherwise; see `Loader`."""
+        return Loader(
+            self.atmosphere,
+            windows,
+            batch_size=batch_size,
+            seed=seed,
+            cache_bytes=self.cache_bytes,
+            prefetch_bytes=self.prefetch_bytes,
+            num_threads=self.num_threads,
+            part=self._part,
+            times_of=times_of,
+        )
+
+    def _drawn(self, update: int, num_steps: int) -> np.ndarray:
         starts = self.windows.starts(num_steps)
         # Draws are numbered through: the order does not know where updates begin.
-        draws = update * self.batch_size + np.arange(self.batch_size)[self._rows]
-        epochs, places = np.divmod(draws, starts.size)
-        chosen = [
-            _permutation(self.seed, int(epoch), starts.size)[place]
-            for epoch, place in zip(epochs, places, strict=True)
-        ]
-        return starts[chosen]
+        draws = update * self.batch_size + np.arange(self.batch_size)
+        chosen = permuted(starts, self.seed, draws)
+        return self.windows.positions(chosen, num_steps)
 
 
 _Future = concurrent.futures.Future[list[Slab]]
@@ -334,6 +373,16 @@ def _digest(batch: Batch, row: int) -> str:
         digest.update(f'{name} {field[row].shape} '.encode())
         digest.update(np.ascontiguousarray(field[row]).data)
     return digest.hexdigest()
+
+
+def permuted(values: np.ndarray, seed: int, draws: np.ndarray) -> np.ndarray:
+    """Draws of `values` by number, epoch by epoch: each a new permutation of all."""
+    epochs, places = np.divmod(draws, values.size)
+    chosen = [
+        _permutation(seed, int(epoch), values.size)[place]
+        for epoch, place in zip(epochs, places, strict=True)
+    ]
+    return values[chosen]
 
 
 # Few: batches that are being read are of one epoch or two, of one length or two.

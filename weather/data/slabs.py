@@ -50,6 +50,18 @@ class Slab:
         return self.values
 
 
+class NotFiniteError(ValueError):
+    """A value that is not finite.
+
+    Attributes:
+      time: when, ISO 8601.
+    """
+
+    def __init__(self, message: str, time: str):
+        super().__init__(message)
+        self.time = time
+
+
 class SlabReader:
     """Reads slabs for any number of threads.
 
@@ -194,7 +206,7 @@ class SlabReader:
             self.num_read += len(times)
 
     def _refuse(self, name: str, values: np.ndarray, times: np.ndarray) -> None:
-        """Raises `ValueError` for the first value that is not finite."""
+        """Raises `NotFiniteError` for the first value that is not finite."""
         bad = np.argwhere(~np.isfinite(values))
         if not bad.size:
             return
@@ -203,11 +215,12 @@ class SlabReader:
         levels = self._levels[name]
         channel = f'{name}@{levels[level]}' if levels else name
         when = field.times[times[time]].astype('datetime64[s]')
-        raise ValueError(
+        raise NotFiniteError(
             f'expected finite values, found NaN or infinity in {channel} at {when} of '
             f'{field.source}, which has changed since its missing values were looked '
             'for; delete invalid_times.json in the run directory and start again, or '
-            'leave the channel out of config.data.variables'
+            'leave the channel out of config.data.variables',
+            str(when),
         )
 
     def _remember(self, name: str, time: int, slab: np.ndarray) -> None:

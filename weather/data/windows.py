@@ -98,6 +98,18 @@ class WindowIndex:
         # By length: a curriculum has few, and every batch asks for one.
         self._starts: dict[int, np.ndarray] = {}
 
+    def changed(
+        self, *, period: tuple[str, str] | None = None, invalid: Sequence[str] = ()
+    ) -> WindowIndex:
+        """The same of another period, or without further times."""
+        unusable = [*self.times[~self._valid], *np.array(invalid, self.times.dtype)]
+        return WindowIndex(
+            self.times,
+            period=period or self.period,
+            invalid=np.array(unusable, self.times.dtype),
+            timestep=self.timestep,
+        )
+
     @property
     def num_invalid(self) -> int:
         """How many times of the period are not to be used."""

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from weather.data.units import GRAVITY
+from weather.variables import HEADLINE_FIELDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +99,8 @@ class Headline:
 
 HEADLINES: tuple[Headline, ...] = (
     Headline(
-        name='Z500',
-        level=500,
-        components=('geopotential',),
+        'Z500',
+        *HEADLINE_FIELDS['Z500'],
         scored='geopotential',
         in_scores=Display('m² s⁻²', 1.0, 0),
         # Of geopotential height, which the WMO defines with standard gravity.
@@ -111,9 +111,8 @@ HEADLINES: tuple[Headline, ...] = (
         contour_interval=6,  # As on synoptic charts of 500 hPa.
     ),
     Headline(
-        name='T850',
-        level=850,
-        components=('temperature',),
+        'T850',
+        *HEADLINE_FIELDS['T850'],
         scored='temperature',
         in_scores=Display('K', 1.0, 2),
         on_maps=Display('K', 1.0, 1),
@@ -122,9 +121,8 @@ HEADLINES: tuple[Headline, ...] = (
         colours='plasma',
     ),
     Headline(
-        name='Q700',
-        level=700,
-        components=('specific_humidity',),
+        'Q700',
+        *HEADLINE_FIELDS['Q700'],
         scored='specific_humidity',
         in_scores=Display('g kg⁻¹', 1e3, 3),
         on_maps=Display('g kg⁻¹', 1e3, 1),
@@ -133,9 +131,8 @@ HEADLINES: tuple[Headline, ...] = (
         colours='cividis',
     ),
     Headline(
-        name='Wind 850',
-        level=850,
-        components=('u_component_of_wind', 'v_component_of_wind'),
+        'Wind 850',
+        *HEADLINE_FIELDS['Wind 850'],
         scored='wind_vector',
         in_scores=Display('m s⁻¹', 1.0, 2),
         on_maps=Display('m s⁻¹', 1.0, 1),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,33 +31,59 @@ def channel_weights(channels: ChannelIndex, loss: experiment.Loss) -> np.ndarray
     return weights / weights.mean()
 
 
-def lead_losses(
-    predicted: jax.Array,
-    target: jax.Array,
-    grid: LatLonGrid,
-    weights: np.ndarray,
-    tendency_scale: jax.Array,
-) -> jax.Array:
-    """Mean squared error per lead time, in units of one step's tendency.
+class Errors(NamedTuple):
+    """Squared errors of states.
+
+    Attributes:
+      sums: `[step, channel]`, weighted by area and summed over points and samples.
+      num_points: of how many, whose weights have mean one.
+    """
+
+    sums: jax.Array
+    num_points: int
+
+    @property
+    def means(self) -> jax.Array:
+        """`[step, channel]`, mean squared errors."""
+        return self.sums / self.num_points
+
+
+def squared_errors(
+    predicted: jax.Array, target: jax.Array, grid: LatLonGrid, unit: jax.Array
+) -> Errors:
+    """Squared errors per lead time and channel.
 
     Args:
       predicted: states `[step, batch, lat, lon, channel]`.
       target: states of the same shape and units.
       grid: grid of the states.
-      weights: `[channel]`, mean one.
-      tendency_scale: `[channel]` standard deviation of one step's tendency, in the
-        units of the states.
-
-    Returns:
-      `[step]`: 1 is the error of persistence after one step.
+      unit: `[channel]` unit of the errors, in the units of the states.
     """
-    # In units of what changes in a step: humidity and wind, slow and fast fields count
-    # alike, and the loss of persistence is one.
-    squared = jnp.square((predicted - target) / tendency_scale)
+    squared = jnp.square((predicted - target) / unit)
     area = jnp.asarray(grid.area_weights, squared.dtype)
-    per_channel = jnp.einsum('sbyxc,y->sc', squared, area)
-    # Area weights have mean one, and so have those of channels: a plain mean is left.
-    num_points = squared.shape[1] * grid.num_lat * grid.num_lon
-    return (per_channel @ jnp.asarray(weights, squared.dtype)) / (
-        num_points * len(weights)
-    )
+    sums = jnp.einsum('sbyxc,y->sc', squared, area)
+    return Errors(sums, squared.shape[1] * grid.num_lat * grid.num_lon)
+
+
+def lead_losses(errors: Errors, weights: np.ndarray) -> jax.Array:
+    """Loss `[step]` per lead time: 1 is the error of persistence after one step.
+
+    Args:
+      errors: in units of one step's tendency: of what changes in a step, so that
+        humidity and wind, slow and fast fields count alike.
+      weights: `[channel]`, mean one.
+    """
+    weighted = errors.sums @ jnp.asarray(weights, errors.sums.dtype)
+    return weighted / (errors.num_points * len(weights))
+
+
+def variable_losses(
+    errors: Errors, weights: np.ndarray, channels: ChannelIndex
+) -> dict[str, jax.Array]:
+    """The share of each variable in the loss, summed over lead times."""
+    names = [channel.variable for channel in channels]
+    # A product with zeros and ones: sums over chosen channels would be gathers.
+    shares = np.array([[n == name for n in names] for name in channels.variables])
+    shares = shares * weights / len(weights)
+    sums = jnp.asarray(shares, errors.sums.dtype) @ errors.means.sum(axis=0)
+    return {name: sums[i] for i, name in enumerate(channels.variables)}

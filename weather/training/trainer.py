@@ -10,7 +10,7 @@ import numpy as np
 from learning import lock
 from learning.checkpoint import Checkpoints
 from learning.files import clear_leftovers
-from learning.fit import fit
+from learning.fit import Record, fit, has_ended
 from learning.sharding import check_batch_size, make_mesh
 from weather.data.loader import GIGABYTE, Loader, Part
 from weather.data.preparation import Preparation, prepare_run
@@ -19,6 +19,7 @@ from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex, model_step
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
+from weather.training.origin import Origin
 from weather.training.task import Loaders, WeatherTask
 from weather.workdir import Workdir
 
@@ -61,17 +62,26 @@ def _train(
     newest: int | None,
 ) -> None:
     # Before preparation, which may read all of the data: there may be nothing to do.
-    last = setup.training.num_updates
-    if newest is not None and newest >= last:
-        print(
-            f'nothing left to do: {files.checkpoints}/{newest} is of update {newest} '
-            f'of {last}; raise training.num_updates to go on'
-        )
-        return
+    last = setup.training.total_updates
+    if newest is not None:
+        ended = has_ended(saved.metadata(newest), setup.training)
+        if ended or newest >= last:
+            why = ', where no validation was better for long enough' * ended
+            print(
+                f'nothing left to do: {files.checkpoints}/{newest} is of update '
+                f'{newest} of {last}{why}; raise training.num_updates, or add to '
+                'training.stages, to go on'
+            )
+            return
+    # The checkpoints of a run that has begun hold all that it took from another.
+    origin = Origin.read(setup) if newest is None else None
     prepared = prepare_run(setup, atmosphere, files)
     loaders = make_loaders(setup, atmosphere, prepared)
     model = make_model(setup, atmosphere, prepared)
-    task = WeatherTask(setup, model, loaders, make_mesh())
+    if origin is not None:
+        print(origin.summary(model), flush=True)
+        model = origin.scaled(model)
+    task = WeatherTask(setup, model, loaders, make_mesh(), origin)
     print(_banner(setup, task, loaders), flush=True)
     if newest is not None:
         print(f'resuming after update {newest}', flush=True)
@@ -80,8 +90,9 @@ def _train(
         setup.training,
         saved,
         resume_from=newest,
-        table=files.losses,
-        tensorboard=files.tensorboard,
+        record=Record(
+            files.losses, files.tensorboard, files.failures, files.failure_report
+        ),
     )
 
 

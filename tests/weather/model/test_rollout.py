@@ -7,7 +7,12 @@ import pytest
 
 from sphere_ops import LatLonGrid
 from weather import experiment
-from weather.model.loss import channel_weights, lead_losses
+from weather.model.loss import (
+    channel_weights,
+    lead_losses,
+    squared_errors,
+    variable_losses,
+)
 from weather.model.rollout import rollout
 from weather.variables import ChannelIndex
 
@@ -77,7 +82,7 @@ def test_an_error_of_one_tendency_everywhere_costs_one(channels):
     scale = jnp.array([3.0, 0.5, 20.0])
     target = jnp.ones((2, 4, *grid.shape, 3))
     predicted = target + scale * jnp.array([1.0, 2.0])[:, None, None, None, None]
-    losses = lead_losses(predicted, target, grid, np.ones(3), scale)
+    losses = lead_losses(squared_errors(predicted, target, grid, scale), np.ones(3))
     np.testing.assert_allclose(losses, [1, 4], **ROUND_OFF)
 
 
@@ -85,5 +90,24 @@ def test_an_error_counts_by_the_area_it_covers(channels):
     grid = LatLonGrid(kind='gauss', num_lat=8, num_lon=16)
     target = jnp.zeros((1, 1, *grid.shape, 3))
     at_pole = target.at[..., 0, :, :].set(1.0)
-    loss = lead_losses(at_pole, target, grid, np.ones(3), jnp.ones(3))[0]
+    loss = lead_losses(squared_errors(at_pole, target, grid, jnp.ones(3)), np.ones(3))[
+        0
+    ]
     np.testing.assert_allclose(loss, grid.area_weights[0] / 8, **ROUND_OFF)
+
+
+def test_the_losses_of_variables_are_those_of_lead_times_taken_apart(channels):
+    grid = LatLonGrid(kind='gauss', num_lat=4, num_lon=8)
+    key = jax.random.key(1)
+    predicted = jax.random.normal(key, (3, 2, *grid.shape, 3))
+    weights = np.array([0.5, 1.0, 1.5])
+    errors = squared_errors(predicted, jnp.zeros_like(predicted), grid, jnp.ones(3))
+    by_variable = variable_losses(errors, weights, channels)
+    assert set(by_variable) == {'geopotential', 'temperature'}
+    total = sum(by_variable.values())
+    np.testing.assert_allclose(total, lead_losses(errors, weights).sum(), rtol=1e-5)
+    # The one channel of temperature, by hand.
+    area = grid.area_weights[:, None]
+    mean = np.mean(area * np.square(np.asarray(predicted)[..., 2]), axis=(1, 2, 3))
+    expected = 1.5 / 3 * mean.sum()
+    np.testing.assert_allclose(by_variable['temperature'], expected, rtol=1e-5)

@@ -1,11 +1,16 @@
 """The networks, one file a variant; `model.network` of a config names the file.
 
-A variant is a module here with two names:
+A variant is a module here with these names:
 
 - `Network(sizes, num_scalars, num_vectors, use_running_average)`: a Flax module whose
   call takes normalised fields by spin and the transforms, and returns the tendency, in
   units of its spread, by spin;
 - `Transforms.create(grid, sizes, spins)`: the tables that it needs, a pytree.
+
+A third lets weights pass between networks of other widths or variables, see
+`weather.model.transfer`; without it only what has the same shape does:
+
+- `axis_names(path, sizes, inputs, outputs)`: what stands along a parameter's axes.
 """
 
 from __future__ import annotations

@@ -7,12 +7,13 @@ blocks on a coarser grid, an output convolution with spectral upsampling.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from sphere_ops.fields import SpinFields
+from sphere_ops.fields import SpinFields, num_modes
 from sphere_ops.grid import LatLonGrid
 from sphere_ops.layers import (
     PhaseCollapse,
@@ -113,3 +114,42 @@ class Network(nn.Module):
             output = pad_to_degree(output, transforms.state.max_degree)
             output = {spin: output[spin] + direct[spin] for spin in output}
         return transforms.state.to_grid(output)
+
+
+def axis_names(
+    path: Sequence[str],
+    sizes: experiment.Model,
+    inputs: Mapping[int, Sequence[str]],
+    outputs: Mapping[int, Sequence[str]],
+) -> tuple[tuple[str, ...] | None, ...]:
+    """What stands along the axes of a parameter, so that it can be found by name.
+
+    Args:
+      path: the parameter's names, from the collection on.
+      sizes: of the network.
+      inputs: names of the fields that the network reads, by spin.
+      outputs: of those that it predicts.
+
+    Returns:
+      For each axis the names of its places; None for an axis of knots.
+    """
+    scalars = tuple(f'scalar {i}' for i in range(sizes.scalar_channels))
+    vectors = tuple(f'vector {i}' for i in range(sizes.vector_channels))
+    hidden = {0: scalars, 1: vectors}
+    if path[-1] == 'knots':
+        read = inputs if path[-2] in ('input', 'output_of_input') else hidden
+        made = outputs if path[-2] in ('output', 'output_of_input') else hidden
+        return None, _columns(read), _columns(made)
+    if path[-1] == 'kernel':
+        return (scalars + vectors if path[-2] == 'magnitudes' else scalars), scalars
+    return (vectors if path[-1].endswith('_1') else scalars,)
+
+
+def _columns(names: Mapping[int, Sequence[str]]) -> tuple[str, ...]:
+    """As `channels.stack` puts them side by side."""
+    return tuple(
+        f'{name} mode {mode}'
+        for spin, of_spin in sorted(names.items())
+        for mode in range(num_modes(spin))
+        for name in of_spin
+    )
