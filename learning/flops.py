@@ -127,13 +127,11 @@ def _is_complex(variable: Any) -> bool:
 
 
 def _of_product(equation: Any) -> float:
-    left, right = equation.invars[:2]
+    left = equation.invars[0]
     contracted, _ = equation.params['dimension_numbers'][0]
     summed = math.prod(left.aval.shape[axis] for axis in contracted)
-    # A product of complex numbers is four, and two additions more.
-    factor = 4 if _is_complex(left) and _is_complex(right) else 1
-    if _is_complex(left) != _is_complex(right):
-        factor = 2
+    # A product of complex numbers is four, and their sum two.
+    factor = 4 if _is_complex(left) else 1
     return 2.0 * factor * _size(equation.outvars[0]) * summed
 
 
