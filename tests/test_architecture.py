@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 ROOMS = ('sphere_ops', 'learning', 'launching', 'weather')
 FLOORS = (
     ('sphere_ops.grid', 'sphere_ops.wigner'),
+    ('sphere_ops.sharding',),
     ('sphere_ops.fields', 'sphere_ops.reflection'),
     ('sphere_ops.fourier', 'sphere_ops.legendre'),
     ('sphere_ops.transform',),
@@ -27,7 +28,6 @@ FLOORS = (
         'learning.signals',
         'learning.lock',
         'learning.checksums',
-        'learning.sharding',
         'learning.processes',
     ),
     (
@@ -39,7 +39,7 @@ FLOORS = (
     ),
     ('learning.schema',),
     ('learning.settings',),
-    ('learning.optimizer',),
+    ('learning.optimizer', 'learning.sharding'),
     ('learning.update',),
     ('learning.fit',),
     ('learning',),

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from learning.flops import Flops, count_flops
 from learning.settings import Stage
+from learning.sharding import state_layout
 from learning.update import TrainState, Update, init_train_state, make_update
 from weather.data.forcings import CLOCK
 from weather.experiment import Experiment, Training
@@ -153,24 +154,22 @@ def build_update(setup: Experiment, model: Any, phase: Phase) -> Update:
     weights = channel_weights(model.channels, setup.loss)
     settings = phase.settings
     loss = make_loss(weights, settings)
-    return make_update(loss, phase.stage, make_memory(settings))
+    return make_update(loss, phase.stage, make_memory(settings), setup.devices)
 
 
 def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
     """Compiles the update of a phase for a mesh of devices."""
-    model = abstract_model(setup)
-    state = abstract_state(setup, model, phase)
-    batch = abstract_batch(setup, phase)
-    update = build_update(setup, model, phase)
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    placed = (
-        _placed(state, state_layouts(setup, mesh, state)),
-        _placed(model, jax.tree.map(lambda _: everywhere, model)),
-        _placed(
-            batch, jax.tree.map(lambda s: NamedSharding(mesh, s), batch_specs(batch))
-        ),
-    )
+    # Tables are made for the mesh as well.
     with jax.set_mesh(mesh):
+        model = abstract_model(setup)
+        state = abstract_state(setup, model, phase)
+        batch = abstract_batch(setup, phase)
+        update = build_update(setup, model, phase)
+        placed = (
+            _placed(state, _state_layouts(setup, mesh, state)),
+            _placed(model, _layouts(mesh, model, model.layout)),
+            _placed(batch, _layouts(mesh, batch, batch_specs(batch))),
+        )
         flops = count_flops(update, *placed)
         compiled = update.lower(*placed).compile(compiler_options=_OPTIONS)
     memory = compiled.memory_analysis()
@@ -182,10 +181,23 @@ def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
     )
 
 
-def state_layouts(setup: Experiment, mesh: Mesh, state: TrainState) -> Any:
-    """Where the state lies."""
-    del setup
-    return jax.tree.map(lambda _: NamedSharding(mesh, PartitionSpec()), state)
+def _layouts(mesh: Mesh, tree: Any, specs: Any) -> Any:
+    """A layout for every array of `tree`, which `specs` begin like."""
+
+    def below(spec: PartitionSpec, branch: Any) -> Any:
+        return jax.tree.map(lambda _: NamedSharding(mesh, spec), branch)
+
+    return jax.tree.map(
+        below, specs, tree, is_leaf=lambda node: isinstance(node, PartitionSpec)
+    )
+
+
+def _state_layouts(setup: Experiment, mesh: Mesh, state: TrainState) -> Any:
+    """Parameters as the config says; rollouts that go on lie like a batch."""
+    parameters = state_layout(mesh, setup.devices, state)
+    rollouts = NamedSharding(mesh, PartitionSpec(None, 'data', 'space'))
+    memory = None if state.memory is None else rollouts
+    return parameters.replace(memory=memory)
 
 
 def _placed(tree: Any, layouts: Any) -> Any:

@@ -185,8 +185,9 @@ def make_plan(
     mesh = mesh_of(setup)
     found = [(phase, compiled(setup, phase, mesh)) for phase in phases(setup.training)]
     first = found[0][1].flops.matmul
-    model = abstract_model(setup)
-    state = abstract_state(setup, model, found[0][0])
+    with jax.set_mesh(mesh):
+        model = abstract_model(setup)
+        state = abstract_state(setup, model, found[0][0])
     # The averages are in the state, the model's scales and statics beside it.
     checkpoint = _num_bytes(state) + _num_bytes(model.items(()))
     needs = [
