@@ -5,15 +5,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from learning.schema import ConfigError
 from weather import experiment
-from weather.training.ahead import Phase, Program, compile_update, phases
-from weather.training.plan import Compile, Machine, Plan, mesh_of
+from weather.training.ahead import Program, compile_update, phases
+from weather.training.plan import Compile, Plan, mesh_of
 
 Changes = Mapping[str, Any]
+# What is left out again where it fits without, the dearest first.
+_GROUPS = (
+    ('devices.parameters',),
+    ('devices.data', 'devices.space'),
+    ('model.remat',),
+)
 # Programs that are compiled, at most: each takes up to minutes.
 _MOST = 16
 
@@ -50,43 +56,58 @@ def propose(plan: Plan, compiled: Compile = compile_update) -> Proposal | None:
       What fits; else what comes nearest; None where nothing can be changed.
     """
     number = list(plan.needs).index(plan.largest)
-    best: Proposal | None = None
-    for changes in itertools.islice(ladder(plan), _MOST):
-        found = _try(plan, changes, number, compiled)
-        if found is None:
-            continue
-        if found.fits:
-            return _without_needless(plan, found, number, compiled)
-        if best is None or found.program.total < best.program.total:
-            best = found
-    return best
+
+    def attempt(changes: Changes) -> Proposal | None:
+        return _try(plan, changes, number, compiled)
+
+    tried: list[Proposal] = []
+    for changes in itertools.islice(_rungs(plan), _MOST):
+        found = attempt(changes)
+        if found is not None and found.fits:
+            return _without_needless(found, attempt)
+        tried += [found] if found is not None else []
+    return min(tried, key=lambda found: found.program.total, default=None)
 
 
-def ladder(plan: Plan) -> Iterator[Changes]:
-    """Changes to try, each with those before it that cost nothing but time."""
-    setup, machine = plan.setup, plan.machine
-    changes: dict[str, Any] = {}
-    for remat in _stronger_remat(setup.model.remat):
-        changes['model.remat'] = remat
-        yield dict(changes)
-    if machine.num_devices > 1:
-        if setup.devices.parameters != 'sharded':
-            changes['devices.parameters'] = 'sharded'
-            yield dict(changes)
-        for data, space in _finer_meshes(plan):
-            mesh = {'devices.data': data, 'devices.space': space}
-            yield changes | mesh
-        # The last one splits the most.
-        changes |= {} if not list(_finer_meshes(plan)) else mesh
+def _rungs(plan: Plan) -> Iterator[Changes]:
+    """Changes to try, the most that learn the same at once and first."""
+    same = _harmless(plan)
+    if same:
+        yield same
     settings = plan.largest.phase.settings
-    data = changes.get('devices.data', plan.mesh[0])
+    data = same.get('devices.data', plan.mesh[0])
     rows = settings.batch_size // data
     for parts in _divisors(rows):
         if parts > settings.accumulate:
-            yield changes | _in_stage(plan, {'accumulate': parts})
+            yield same | _in_stage(plan, {'accumulate': parts})
     for fewer in reversed(_divisors(rows)[:-1]):
         batch = {'batch_size': fewer * data, 'accumulate': 1}
-        yield changes | _in_stage(plan, batch)
+        yield same | _in_stage(plan, batch)
+
+
+def _harmless(plan: Plan) -> dict[str, Any]:
+    """All that saves memory and learns the same."""
+    setup, changes = plan.setup, dict[str, Any]()
+    for remat in _stronger_remat(setup.model.remat)[-1:]:
+        changes['model.remat'] = remat
+    for data, space in _finer_meshes(plan)[-1:]:
+        changes |= {'devices.data': data, 'devices.space': space}
+    if plan.machine.num_devices > 1 and setup.devices.parameters == 'replicated':
+        changes['devices.parameters'] = 'sharded'
+    return changes
+
+
+def _without_needless(
+    found: Proposal, attempt: Callable[[Changes], Proposal | None]
+) -> Proposal:
+    """The same without changes that it fits without."""
+    for group in _GROUPS:
+        fewer = {k: value for k, value in found.changes.items() if k not in group}
+        if fewer and len(fewer) < len(found.changes):
+            without = attempt(fewer)
+            if without is not None and without.fits:
+                found = without
+    return found
 
 
 def _stronger_remat(remat: str) -> list[str]:
@@ -131,22 +152,3 @@ def _try(
     except (ConfigError, ValueError):
         return None  # The schema, or the mesh, does not know such a thing.
     return Proposal(changes, program, plan.machine.fits(program))
-
-
-def _without_needless(
-    plan: Plan, found: Proposal, number: int, compiled: Compile
-) -> Proposal:
-    """The same without changes that it fits without."""
-    groups = [('devices.data', 'devices.space'), ('devices.parameters',)]
-    groups += [('model.remat',)]
-    for group in groups:
-        fewer = {k: value for k, value in found.changes.items() if k not in group}
-        if not fewer or len(fewer) == len(found.changes):
-            continue
-        without = _try(plan, fewer, number, compiled)
-        if without is not None and without.fits:
-            found = without
-    return found
-
-
-__all__ = ['Machine', 'Phase', 'Proposal', 'ladder', 'propose']
