@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 from jax.lax import Precision
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.layers.channels import channel_product, stack, unstack
 
@@ -42,36 +44,66 @@ def multiply_by_degree(
 
     Args:
       columns: `[..., order, degree, part, input]`.
-      knots: `[knot, input, output]`.
+      knots: `[knot, input, output]`; or `[data, space, knot, input, output]`, a copy
+        for every device, see `sphere_ops.sharding.copies`.
       dtype: that is multiplied; sums have the type of `columns`.
 
     Returns:
       `[..., order, degree, part, output]`.
     """
-    leading, num_degrees = columns.shape[:-4], columns.shape[-3]
+    leading, (num_orders, num_degrees) = columns.shape[:-4], columns.shape[-4:-2]
     columns = columns.reshape(-1, *columns.shape[-4:])
-    weights = knot_weights(num_degrees, len(knots))
+    weights = knot_weights(num_degrees, knots.shape[-3])
+    product = _product if knots.ndim == 3 else _product_of_copies
     blocks = []
     for start in range(0, num_degrees, DEGREES_PER_BLOCK):
         stop = min(start + DEGREES_PER_BLOCK, num_degrees)
-        used = np.flatnonzero(weights[start:stop].any(axis=0))
-        part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
-        # Interpolated block by block: the kernel of all degrees at once would be 134 MB
-        # for 128 degrees and 512 columns.
-        kernel = jnp.einsum(
-            'lk,kio->lio',
-            part,
-            knots[used[0] : used[-1] + 1],
-            precision=Precision.HIGHEST,
-        )
+        nonzero = np.flatnonzero(weights[start:stop].any(axis=0))
+        used = slice(nonzero[0], nonzero[-1] + 1)
         # Orders above the block's last degree have no coefficients in it.
-        block = channel_product(
-            'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
-        )
-        widths = [(0, 0), (0, num_degrees - stop), (0, 0), (0, 0), (0, 0)]
-        blocks.append(jnp.pad(block, widths))
+        block = sharding.first_orders(columns, stop - 1, axis=1)[:, :, start:stop]
+        part = jnp.asarray(weights[start:stop, used], knots.dtype)
+        block = product(block, part, knots[..., used, :, :], dtype)
+        blocks.append(sharding.pad_orders(block, num_orders, axis=1))
     result = jnp.concatenate(blocks, axis=-3)
     return result.reshape(*leading, *result.shape[1:])
+
+
+def _product(
+    block: jax.Array, weights: jax.Array, knots: jax.Array, dtype
+) -> jax.Array:
+    """Of a block of degrees, whose `weights` are `[degree, knot]`."""
+    # Interpolated block by block: the kernel of all degrees at once would be 134 MB for
+    # 128 degrees and 512 columns.
+    kernel = jnp.einsum('lk,kio->lio', weights, knots, precision=Precision.HIGHEST)
+    return channel_product('bmlpi,lio->bmlpo', block, kernel, dtype)
+
+
+# The kernels of all convolutions would otherwise wait for the backward pass, or be made
+# before a rollout's loop: 260 MB of the flagship's, on every device alike.
+@functools.partial(jax.checkpoint, static_argnums=3)
+def _product_of_copies(
+    block: jax.Array, weights: jax.Array, knots: jax.Array, dtype
+) -> jax.Array:
+    """As `_product`, by each device for its samples and orders."""
+    block, knots = jax.lax.optimization_barrier((block, knots))
+    # d, q: the devices' copies, and their samples and orders.
+    kernel = jnp.einsum('lk,dqkio->dqlio', weights, knots, precision=Precision.HIGHEST)
+    mine = sharding.to_devices(block, knots.shape[:2])
+    mine = channel_product('dbqmlpi,dqlio->dbqmlpo', mine, kernel, dtype)
+    return sharding.from_devices(mine)
+
+
+def copy_kernels(params: Any) -> Any:
+    """Parameters with a copy of every kernel of a `SpinConvolution` for each device.
+
+    For what uses them more than once; samples must divide over the axis `data`.
+    """
+
+    def copy(path: Any, leaf: jax.Array) -> jax.Array:
+        return sharding.copies(leaf) if path[-1].key == 'knots' else leaf
+
+    return jax.tree_util.tree_map_with_path(copy, params)
 
 
 class SpinConvolution(nn.Module):
@@ -109,11 +141,17 @@ class SpinConvolution(nn.Module):
                 for s, n in sorted(self.features.items())
             ]
         )
-        knots = self.param(
-            'knots',
-            self.kernel_init,
-            (self.num_knots, columns.shape[-1], len(spins_out)),
-        )
+        shape = self.num_knots, columns.shape[-1], len(spins_out)
+        # Not by `param`, which would not have copies of it.
+        if self.has_variable('params', 'knots'):
+            knots: jax.Array = self.get_variable('params', 'knots')
+        else:
+            knots = self.param('knots', self.kernel_init, shape)
+        if knots.shape[-3:] != shape:
+            raise ValueError(
+                f'expected knots [knot, input, output] of {shape}, got {knots.shape}; '
+                'the parameters are those of another network'
+            )
         result = multiply_by_degree(columns, knots.astype(columns.dtype), self.dtype)
         # Coefficients of the input vanish below |s| by themselves.
         exists = np.arange(num_degrees)[:, None, None] >= spins_out
