@@ -94,11 +94,14 @@ def _product_of_copies(
     return sharding.from_devices(mine)
 
 
-def copy_kernels(params: Any) -> Any:
+def copy_kernels(params: Any, *, num_samples: int) -> Any:
     """Parameters with a copy of every kernel of a `SpinConvolution` for each device.
 
-    For what uses them more than once; samples must divide over the axis `data`.
+    For what uses them more than once. Samples that the axis `data` does not divide have
+    the kernels as they are.
     """
+    if num_samples % sharding.num_batches():
+        return params
 
     def copy(path: Any, leaf: jax.Array) -> jax.Array:
         return sharding.copies(leaf) if path[-1].key == 'knots' else leaf
