@@ -359,6 +359,8 @@ class _Loop:
     def save(self, update: int, state: TrainState, result: Outcome) -> None:
         """Saves what is fit to be saved."""
         self._judge(update, result)
+        # A checkpoint in a bucket is never ahead of the log there.
+        self.log.flush()
         self.saved.save(
             update,
             self.task.items(state),

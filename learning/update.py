@@ -124,13 +124,13 @@ def make_update(
       loss: what is made small.
       settings: of a training, or of one stage of it.
       memory: how the state's memory is used; None where there is none.
-      devices: how parameters, averages and moments lie on the mesh of `jax.set_mesh`.
+      devices: how the state lies on the mesh of `jax.set_mesh`.
     """
     stage = settings if isinstance(settings, Stage) else settings.plan()[0]
     optimizer = make_optimizer(stage.settings, stage.first_update)
-    devices = Devices() if devices is None else devices
     gradient_of = _accumulated(loss, stage.settings.accumulate)
     ramp = stage.settings.ema_ramp
+    devices = Devices() if devices is None else devices
 
     def update(
         state: TrainState, constants: Any, batch: Any
@@ -159,9 +159,9 @@ def make_update(
         )
         following = keep_layout(devices, following)
         if memory is not None:
-            # It lies as the samples do.
-            made = memory.write(state.memory, batch, losses.made)
-            following = following.replace(memory=made)  # type: ignore[attr-defined]
+            # It lies like a batch, not like parameters.
+            kept = memory.write(state.memory, batch, losses.made)
+            following = following.replace(memory=kept)
         # The norm before the clip, which hides how large it was.
         norm = optax.tree.norm(gradient)
         return following, Outcome(total, losses.parts, norm, losses.named)

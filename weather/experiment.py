@@ -29,6 +29,7 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.settings import Devices
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.entries import (
@@ -438,7 +439,7 @@ class Experiment(Config):
     loss: Loss = Loss()
     training: Training
     # Of the machine: the numbers are the same to round-off.
-    devices: Annotated[settings.Devices, MACHINE] = settings.Devices()
+    devices: Annotated[Devices, MACHINE] = Devices()
     forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
     prepare: Annotated[Prepare, MACHINE] = Prepare()

@@ -275,8 +275,9 @@ class Forecaster:
     ) -> tuple[jax.Array, Any]:
         """As `rollout`, with the batch's moments and the updated `batch_stats`."""
         # Here, so that gradients are summed over devices once, not in every step.
-        num_samples = math.prod(state.shape[:-3])
-        params = copy_kernels(weights['params'], num_samples=num_samples)
+        params = copy_kernels(
+            weights['params'], num_samples=math.prod(state.shape[:-3])
+        )
         weights = {**weights, 'params': params}
 
         def step(state: jax.Array, forcing: Forcing) -> tuple[jax.Array, Any]:

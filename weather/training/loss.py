@@ -8,9 +8,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from learning.update import Loss, Losses, Memory, Weights
+from sphere_ops.sharding import by_latitude
 from weather.experiment import Training
 from weather.model.forecaster import Forecaster
 from weather.model.loss import (
@@ -37,11 +37,6 @@ class DeviceBatch(NamedTuple):
     clocks: jax.Array
     slot: jax.Array | np.ndarray | None = None
     begins: jax.Array | None = None
-
-
-# Where fields and clocks lie on a mesh, and `[slot, batch, lat, lon, channel]`.
-BATCH_LAYOUT = PartitionSpec('data', None, None, 'space'), PartitionSpec('data')
-MEMORY_LAYOUT = PartitionSpec(None, 'data', 'space')
 
 
 class Rows(NamedTuple):
@@ -120,7 +115,9 @@ def make_memory(training: Training) -> Memory | None:
     def write(
         buffer: jax.Array | None, batch: DeviceBatch, reached: jax.Array | None
     ) -> jax.Array | None:
-        return None if buffer is None else buffer.at[batch.slot].set(reached)
+        if buffer is None:
+            return None
+        return by_latitude(buffer.at[batch.slot].set(reached), axis=2, batch=1)
 
     return Memory(read, write)
 
