@@ -266,17 +266,13 @@ class Checkpoints:
             raise error or SaveError('another process could not write its part')
 
     def check(self) -> None:
-        """Raises `SaveError` if the writing has failed by now; does not wait."""
-        if self.failed():
-            self.wait()
+        """Raises `SaveError` if this process has failed by now; does not wait.
 
-    def failed(self) -> bool:
-        """Whether this process could not write its part; does not wait.
-
-        For several processes, which must agree before they ask `check`.
+        Of several processes the others are not asked: an error of one ends all.
         """
-        pending = self._pending
-        return bool(pending and pending.done() and pending.exception() is not None)
+        if self._pending is not None and self._pending.done():
+            if self._pending.exception() is not None:
+                self._own_result()
 
     def clear_leftovers(self) -> None:
         """Removes what was left unfinished; only for who holds the run's lock."""

@@ -20,11 +20,9 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
+from learning.addresses import PathLike as Path
 from learning.addresses import is_address, sending
-
-Path = str | os.PathLike[str]
 
 # How files say what they are: a root attribute of a Zarr store, a global attribute of a
 # netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
@@ -167,11 +165,8 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
         remove(temporary)
 
 
-def write_text(path: Any, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a small file, whole or not at all, also at an address."""
-    if not isinstance(path, pathlib.Path):
-        path.write_text(text)
-        return
     with replacing(path) as temporary:
         temporary.write_text(text, 'utf-8')
 

@@ -11,8 +11,6 @@ import pickle
 from collections.abc import Callable
 from typing import TypeVar
 
-import jax
-
 from learning import processes
 
 _Value = TypeVar('_Value')
@@ -20,8 +18,7 @@ _Value = TypeVar('_Value')
 
 def for_all(compute: Callable[[], _Value]) -> _Value:
     """What `compute` returns to the first process, or raises there; all call this."""
-    # Asked so because counting processes would wake the devices.
-    if not jax.distributed.is_initialized():
+    if processes.count() == 1:
         return compute()
     outcome: tuple[_Value | None, Exception | None] = None, None
     if processes.is_first():

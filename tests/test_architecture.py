@@ -11,9 +11,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from its own floor and from those below it;
 # training, forecasting and evaluation stand side by side and do not know each other.
-ROOMS = ('sphere_ops', 'learning', 'weather')
+ROOMS = ('sphere_ops', 'learning', 'launching', 'weather')
 FLOORS = (
     ('sphere_ops.grid', 'sphere_ops.wigner'),
+    ('sphere_ops.sharding',),
     ('sphere_ops.fields', 'sphere_ops.reflection'),
     ('sphere_ops.fourier', 'sphere_ops.legendre'),
     ('sphere_ops.transform',),
@@ -35,7 +36,6 @@ FLOORS = (
         'learning.seat',
         'learning.processes',
         'learning.checksums',
-        'learning.sharding',
         'learning.processes',
     ),
     (
@@ -52,10 +52,12 @@ FLOORS = (
     ),
     ('learning.inventory', 'learning.schema'),
     ('learning.settings',),
-    ('learning.optimizer',),
+    ('learning.optimizer', 'learning.sharding'),
     ('learning.update',),
     ('learning.fit',),
     ('learning',),
+    # Knows no weather: it starts a command.
+    ('launching',),
     ('weather.variables', 'weather.outputs'),
     ('weather.entries',),
     ('weather.experiment',),
@@ -93,6 +95,9 @@ TESTED_WITH = {
     'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
     'learning.spelling': 'weather/test_variables.py',
+    'launching.code': 'launching/test_launch.py',
+    'launching.shell': 'launching/targets/test_slurm.py',
+    'launching.tpu_scripts': 'launching/targets/test_tpu.py',
     'weather.entries': 'weather/test_experiment.py',
     'weather.outputs': 'learning/test_files.py',
     'weather.data.day_sums': 'weather/data/test_climatology.py',

@@ -322,17 +322,6 @@ def test_what_the_second_version_saved_is_verified_too(copied):
     assert Checkpoints(copied).verify(30)
 
 
-def test_one_that_failed_is_told_without_waiting(copied, monkeypatch):
-    monkeypatch.setattr(checksums, 'write', full_disk)
-    with pytest.raises(SaveError), Checkpoints(copied) as saved:
-        assert not saved.failed()
-        saved.save(40, items(40), {})
-        deadline = time.monotonic() + 60
-        while not saved.failed() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert saved.failed()
-
-
 def test_checksums_say_what_stands_above_them(three):
     content = json.loads((three / '10' / checksums.NAME).read_text())
     assert content['update'] == 10 and content['score'] is None

@@ -41,7 +41,10 @@ def run(tmp_path_factory):
             process.communicate()
     for process, (_, err) in zip(started, ended, strict=True):
         assert process.returncode == 0, err[-3000:]
-    seen = [(json.loads(out.splitlines()[-1]), out) for out, _ in ended]
+    texts = [(folder / 'run' / f'seen_{rank}.json').read_text() for rank in (0, 1)]
+    seen = [
+        (json.loads(text), out) for text, (out, _) in zip(texts, ended, strict=True)
+    ]
     return folder / 'run', seen
 
 

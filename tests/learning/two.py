@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from learning import checksums, lock, once
+from learning import checksums, lock, once, processes
 from learning.checkpoint import Checkpoints, SaveError
+from learning.clusters import Place
 from learning.loss_log import LossLog
 
 SIZE = 4096
@@ -35,7 +36,7 @@ def error_of(function, kind):
 
 
 def refuse():
-    raise FileNotFoundError(f'process {jax.process_index()} says so')
+    raise FileNotFoundError(f'process {processes.index()} says so')
 
 
 def main(directory, rank):
@@ -74,7 +75,7 @@ def main(directory, rank):
             log.write(1, 1, {'loss': 0.5})
             log.flush()
             log.say(f'rank {rank} speaks')
-    print(json.dumps(seen))
+    return seen
 
 
 def full(*_):
@@ -83,6 +84,7 @@ def full(*_):
 
 if __name__ == '__main__':
     address, rank, directory = sys.argv[1:]
-    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    jax.distributed.initialize(address, 2, int(rank))
-    main(pathlib.Path(directory), int(rank))
+    place = Place(address, count=2, index=int(rank))
+    with processes.connected(place):
+        seen = main(pathlib.Path(directory), int(rank))
+    pathlib.Path(directory).with_name(f'seen_{rank}.json').write_text(json.dumps(seen))
