@@ -11,7 +11,13 @@ from learning.checkpoint import Checkpoints
 from learning.files import clear_leftovers
 from learning.fit import Record, fit, has_ended
 from learning.profiling import Profile
-from learning.sharding import Mesh, check_batch_size, make_mesh
+from learning.sharding import (
+    Mesh,
+    check_batch_size,
+    check_num_lat,
+    local_part,
+    make_mesh,
+)
 from weather.data.loader import GIGABYTE, WHOLE, Loader, Part
 from weather.data.preparation import Preparation, prepare_run
 from weather.data.sources import named_by
@@ -52,9 +58,11 @@ def train(
     """
     files = Workdir(workdir)
     _check_alike(setup)
-    mesh = make_mesh()
+    mesh = make_mesh(setup.devices)
     # Cheap refusals first, and before the directory is touched.
-    check_batch_size(setup.training.batch_size, mesh)
+    for stage in setup.training.plan():
+        check_batch_size(stage.settings.batch_size, mesh)
+    check_num_lat(setup.grid.num_lat, mesh)
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
     training = setup.training
@@ -220,4 +228,6 @@ def local_parts(mesh: Mesh | None) -> tuple[Part, Part]:
     """Rows and latitudes of a batch that this process reads."""
     if mesh is None:
         return WHOLE, WHOLE
-    return Part(jax.process_index(), jax.process_count()), WHOLE
+    own = local_part(mesh)
+    rows, latitudes = own.rows, own.latitudes
+    return Part(rows.index, rows.count), Part(latitudes.index, latitudes.count)
