@@ -6,7 +6,7 @@ BIN := .venv/bin
 DEMO := runs/demo
 # Fresh arrays on large pages: a training update on two cores is a tenth faster.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
-SOURCES := benchmarks configs learning scripts sphere_ops tests weather setup.py
+SOURCES := benchmarks configs launching learning scripts sphere_ops tests weather setup.py
 
 .PHONY: demo test test-slow lint format clean
 

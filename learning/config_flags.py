@@ -37,6 +37,11 @@ class ConfigFlag:
         return self._flag.value is not None
 
     @property
+    def path(self) -> str:
+        """Where the file is, with what its get_config is told."""
+        return self._flag.value
+
+    @property
     def entries(self) -> Mapping[str, Any]:
         """What the file says."""
         return read_config_file(self._flag.value)

@@ -206,3 +206,19 @@ def _schedule(settings: Settings) -> dict[str, Any]:
     (stage, *_) = getattr(kind, '__args__', (NextStage,))
     values: Mapping[str, Any] = settings.model_dump(mode='json')
     return {name: values[name] for name in stage.model_fields if name in values}
+
+
+class Devices(Group):
+    """How the devices of all processes share the work.
+
+    Attributes:
+      data: parts that a batch is split into; 0 makes it all devices over `space`.
+      space: devices that share one sample: its fields by latitude, its coefficients by
+        order.
+      parameters: `'replicated'`, or `'sharded'`: parameters, their average and the
+        optimiser's moments are split over all devices, and gathered where used.
+    """
+
+    data: Annotated[Integer, Field(ge=0), MACHINE] = 0
+    space: Annotated[Count, MACHINE] = 1
+    parameters: Annotated[Literal['replicated', 'sharded'], MACHINE] = 'replicated'

@@ -12,7 +12,8 @@ import optax
 from flax import struct
 
 from learning.optimizer import make_optimizer, moving_average
-from learning.settings import Settings, Stage
+from learning.settings import Devices, Settings, Stage
+from learning.sharding import keep_layout
 
 # What training adjusts under `params`, and beside it what the loss keeps a record of,
 # such as moments of batches: the collections of Flax.
@@ -110,7 +111,10 @@ def init_train_state(
 
 
 def make_update(
-    loss: Loss, settings: Settings | Stage, memory: Memory | None = None
+    loss: Loss,
+    settings: Settings | Stage,
+    memory: Memory | None = None,
+    devices: Devices | None = None,
 ) -> Update:
     """Builds the compiled update (state, constants, batch) -> (state, outcome).
 
@@ -120,11 +124,13 @@ def make_update(
       loss: what is made small.
       settings: of a training, or of one stage of it.
       memory: how the state's memory is used; None where there is none.
+      devices: how the state lies on the mesh of `jax.set_mesh`.
     """
     stage = settings if isinstance(settings, Stage) else settings.plan()[0]
     optimizer = make_optimizer(stage.settings, stage.first_update)
     gradient_of = _accumulated(loss, stage.settings.accumulate)
     ramp = stage.settings.ema_ramp
+    devices = Devices() if devices is None else devices
 
     def update(
         state: TrainState, constants: Any, batch: Any
@@ -134,6 +140,7 @@ def make_update(
             rows = memory.read(state.memory, constants, batch, state.update)
         params = state.weights['params']
         (total, losses), gradient = gradient_of(state.weights, constants, rows)
+        gradient = keep_layout(devices, gradient)
         changes, optimizer_state = optimizer.update(gradient, state.optimizer, params)
         weights = {'params': optax.apply_updates(params, changes), **losses.kept}
 
@@ -149,10 +156,12 @@ def make_update(
             average=averaged(state.average, stage.settings.ema_decay),
             optimizer=optimizer_state,
             averages={k: averaged(v, float(k)) for k, v in state.averages.items()},
-            memory=None
-            if memory is None
-            else memory.write(state.memory, batch, losses.made),
         )
+        following = keep_layout(devices, following)
+        if memory is not None:
+            # It lies like a batch, not like parameters.
+            kept = memory.write(state.memory, batch, losses.made)
+            following = following.replace(memory=kept)
         # The norm before the clip, which hides how large it was.
         norm = optax.tree.norm(gradient)
         return following, Outcome(total, losses.parts, norm, losses.named)

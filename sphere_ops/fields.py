@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from sphere_ops import sharding
 
 # {spin: [..., lat, lon, channel]}; real at spin 0, complex at every other.
 SpinFields: TypeAlias = dict[int, jax.Array]
@@ -31,10 +34,15 @@ def max_degree(coefficients: Mapping[int, jax.Array]) -> int:
     shapes = {spin: jnp.shape(values) for spin, values in coefficients.items()}
     for spin, shape in shapes.items():
         expected = (2, num_modes(spin))
-        if len(shape) < 5 or shape[-5] != shape[-4] or shape[-3:-1] != expected:
+        if (
+            len(shape) < 5
+            or shape[-5] != sharding.num_orders(shape[-4] - 1)
+            or shape[-3:-1] != expected
+        ):
             raise ValueError(
                 f'expected coefficients at spin {spin} to be [..., order, degree, '
-                f'part, mode, channel] with as many orders as degrees and (part, mode) '
+                f'part, mode, channel] with as many orders as degrees (rounded up on '
+                f'several devices, see `sphere_ops.sharding`) and (part, mode) '
                 f'= {expected}, got shape {shape}'
             )
     degrees = {shape[-4] - 1 for shape in shapes.values()}
@@ -70,7 +78,9 @@ def coefficient(
         )
     # [..., part, mode, channel]: E and B are real fields, whose a_(l,-m) is
     # (-1)^m times the conjugate of a_lm.
-    pair = coefficients[spin][..., abs(order), degree, :, :, :]
+    a = coefficients[spin]
+    place = np.flatnonzero(sharding.orders(a.shape[-5]) == abs(order)).item()
+    pair = a[..., place, degree, :, :, :]
     modes = jax.lax.complex(pair[..., 0, :, :], pair[..., 1, :, :])
     if order < 0:
         modes = (-1) ** order * jnp.conj(modes)

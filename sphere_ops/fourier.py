@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 
+from sphere_ops import sharding
 from sphere_ops.reflection import fold, unfold
 
 
@@ -22,7 +23,8 @@ from sphere_ops.reflection import fold, unfold
 class Waves:
     """Waves of orders 0 ... max_degree on a circle.
 
-    Order m is at `[m % 2, m // 2]`; there may be one order more than asked for.
+    Order m is at `[m % 2, m // 2]`, pairs of orders dealt as `sphere_ops.sharding`
+    says; there may be more orders than asked for.
 
     Attributes:
       num_lon: Number of longitudes.
@@ -40,7 +42,8 @@ class Waves:
         # Even and odd orders apart: half a turn on they differ in sign, and a product
         # has to be all of one kind. An odd circle has no point half a turn on, and so
         # is folded once, not twice.
-        orders = np.arange(2 * (max_degree // 2 + 1)).reshape(-1, 2).T[:, :, None]
+        count = sharding.num_orders(2 * (max_degree // 2) + 1)
+        orders = sharding.orders(count).reshape(-1, 2).T[:, :, None]
         length = num_lon if num_lon % 2 else num_lon // 2
         columns = np.arange(length // 2 + 1)
         # Whole turns go while numbers are integers: angles of hundreds of radians would

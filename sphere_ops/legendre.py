@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.lax import Precision
 
+from sphere_ops import sharding
 from sphere_ops.reflection import fold, unfold
 from sphere_ops.wigner import harmonics_by_degree
 
@@ -61,7 +62,8 @@ def legendre_tables(
     Returns:
       Blocks of ascending orders. Symmetry 0 is even in latitude at even orders and odd
       at odd ones, 1 the other way. Degrees are those of the right parity from the
-      block's first order (an even one) on.
+      block's first order (an even one) on. On several devices pairs of orders are
+      dealt within each block, see `sphere_ops.sharding`.
     """
     pairs, half = max_degree // 2 + 1, (len(colatitudes) + 1) // 2
     kinds = num_kinds(spin)
@@ -81,8 +83,15 @@ def legendre_tables(
             table[orders % 2, orders // 2, 1 - symmetry, 1, degree // 2] = x
     if len(colatitudes) % 2:
         table[..., -1] /= 2  # `fold` counts the equator twice.
-    starts = range(0, pairs, ORDERS_PER_BLOCK // 2)
-    blocks = [table[:, i : i + ORDERS_PER_BLOCK // 2, :, :, i:] for i in starts]
+    parts = sharding.num_parts()
+    table = np.pad(table, [(0, 0), (0, -pairs % parts)] + [(0, 0)] * 4)
+    # As many pairs for each device as there are in a block, but at least one.
+    size = -(-(ORDERS_PER_BLOCK // 2) // parts) * parts
+    starts = range(0, table.shape[1], size)
+    blocks = [
+        sharding.deal(table[:, i : i + size, :, :, i:], axis=1, parts=parts)
+        for i in starts
+    ]
     return tuple(
         jnp.asarray(block.reshape(*block.shape[:3], -1, half)) for block in blocks
     )
@@ -116,7 +125,10 @@ def to_coefficients(
     for table in tables:
         stop = start + table.shape[1]
         rows = [
-            [_analyse(table, part[:, start:stop], spin) for part in component]
+            [
+                _analyse(table, sharding.slice_orders(part, start, stop, axis=1), spin)
+                for part in component
+            ]
             for component in sums
         ]
         modes = _modes_of_components(rows)
@@ -126,7 +138,8 @@ def to_coefficients(
         # Degrees below the first order of the block do not exist for any of its orders.
         blocks.append(jnp.pad(a, [(0, 0), (2 * start, 0)] + [(0, 0)] * 4))
         start = stop
-    a = jnp.concatenate(blocks)[: max_degree + 1, : max_degree + 1]
+    a = sharding.join_orders(blocks, axis=0)
+    a = sharding.first_orders(a, max_degree, axis=0)[:, : max_degree + 1]
     return jnp.moveaxis(a, -2, 0)
 
 
@@ -135,13 +148,13 @@ def from_coefficients(
 ) -> list[tuple[jax.Array, jax.Array]]:
     """The transpose of `to_coefficients`."""
     # Orders and degrees come in pairs, even and odd; an odd number of them lacks one.
-    odd = a.shape[1] % 2
-    a = jnp.pad(a, [(0, 0), (0, odd), (0, odd)] + [(0, 0)] * 3)
+    odd = [(0, 0), (0, a.shape[1] % 2), (0, a.shape[2] % 2)]
+    a = jnp.pad(a, odd + [(0, 0)] * 3)
     a = jnp.moveaxis(a, 0, -2)
     blocks, start = [], 0
     for table in tables:
         stop = start + table.shape[1]
-        modes = a[2 * start : 2 * stop, 2 * start :]
+        modes = sharding.slice_orders(a, 2 * start, 2 * stop, axis=0)[:, 2 * start :]
         modes = modes.reshape(stop - start, 2, -1, 2, *modes.shape[2:])
         # [order % 2, order // 2, degree % 2, degree // 2, part, mode, batch, channel]
         modes = modes.transpose(1, 0, 3, 2, 4, 5, 6, 7)
@@ -209,4 +222,4 @@ def _join(blocks: list[jax.Array], num_lat: int) -> jax.Array:
     """Blocks of `[order % 2, order // 2, symmetry, lat, ...]` to all of the sphere."""
     halves = [(block[:, :, 0], block[:, :, 1]) for block in blocks]
     rows = [unfold(*pair, length=num_lat, axis=2, signs=_SIGNS) for pair in halves]
-    return jnp.concatenate(rows, axis=1)
+    return sharding.join_orders(rows, axis=1)

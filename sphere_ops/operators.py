@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sphere_ops import fields as spin_fields
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients, SpinFields
 from sphere_ops.transform import SpinTransform
 from sphere_ops.wigner import wigner_d
@@ -123,6 +124,11 @@ def rotate(
       beta: Middle angle, radians in [0, pi].
       gamma: First angle, radians.
     """
+    if sharding.num_parts() > 1:
+        raise ValueError(
+            'expected all orders on one device, got a mesh whose space is '
+            f'{sharding.num_parts()}; rotate outside of it'
+        )
     degree = spin_fields.max_degree(coefficients)
     # Tables depend on the angles alone: made in float64, outside of what is compiled,
     # so that another rotation needs no other program.
@@ -143,8 +149,12 @@ def truncate(
             f'expected max_degree from 0 to {present}, got {max_degree}; pad_to_degree '
             'adds degrees'
         )
-    stop = max_degree + 1
-    return {spin: a[..., :stop, :stop, :, :, :] for spin, a in coefficients.items()}
+    return {
+        spin: sharding.first_orders(a, max_degree, axis=-5)[
+            ..., : max_degree + 1, :, :, :
+        ]
+        for spin, a in coefficients.items()
+    }
 
 
 def pad_to_degree(
@@ -157,9 +167,12 @@ def pad_to_degree(
             f'expected max_degree >= {max_degree - missing}, got {max_degree}; '
             'truncate drops degrees'
         )
-    width = [(0, missing), (0, missing), (0, 0), (0, 0), (0, 0)]
+    orders = sharding.num_orders(max_degree)
+    width = [(0, missing), (0, 0), (0, 0), (0, 0)]
     return {
-        spin: jnp.pad(a, [(0, 0)] * (a.ndim - 5) + width)
+        spin: jnp.pad(
+            sharding.pad_orders(a, orders, axis=-5), [(0, 0)] * (a.ndim - 4) + width
+        )
         for spin, a in coefficients.items()
     }
 
@@ -190,7 +203,8 @@ def power_spectrum(coefficients: Mapping[int, jax.Array]) -> dict[int, jax.Array
     """
     powers = {}
     for spin, a in coefficients.items():
-        twice = np.where(np.arange(a.shape[-5]) == 0, 1, 2).astype(a.dtype)
+        orders = sharding.orders(a.shape[-5])
+        twice = np.where(orders == 0, 1, 2).astype(a.dtype)
         powers[spin] = jnp.einsum(
             '...mlpkc,m->...lc', a**2, twice, precision=jax.lax.Precision.HIGHEST
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sphere_ops import fields as spin_fields
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients, SpinFields
 from sphere_ops.fourier import Waves
 from sphere_ops.grid import LatLonGrid
@@ -36,6 +37,7 @@ class SpinTransform:
       tables: `{spin: blocks}`, harmonics without their longitude part.
       waves: That part.
       weights: `[lat]`, solid angle of a grid point.
+      num_parts: Devices that share a sphere, see `sphere_ops.sharding`.
     """
 
     grid: LatLonGrid = flax.struct.field(pytree_node=False)
@@ -43,6 +45,7 @@ class SpinTransform:
     tables: dict[int, Tables]
     waves: Waves
     weights: jax.Array
+    num_parts: int = flax.struct.field(pytree_node=False, default=1)
 
     @classmethod
     def create(
@@ -53,7 +56,7 @@ class SpinTransform:
         max_degree: int | None = None,
         dtype=jnp.float32,
     ) -> 'SpinTransform':
-        """Computes the tables, in float64, on the host.
+        """Computes the tables, in float64, on the host, for the present mesh.
 
         Args:
           grid: Where the fields are sampled.
@@ -78,12 +81,23 @@ class SpinTransform:
             },
             waves=Waves.create(grid.num_lon, max_degree, dtype),
             weights=jnp.asarray(solid_angles, dtype),
+            num_parts=sharding.num_parts(),
         )
 
     @property
     def spins(self) -> tuple[int, ...]:
         """Spins that can be transformed, ascending."""
         return tuple(sorted(self.tables))
+
+    @property
+    def layout(self) -> 'SpinTransform':
+        """Of every array on the mesh, as a pytree of `PartitionSpec`."""
+        everywhere = jax.sharding.PartitionSpec()
+        return self.replace(  # type: ignore[attr-defined]
+            tables=jax.tree.map(lambda _: sharding.table_layout(), self.tables),
+            waves=jax.tree.map(lambda _: everywhere, self.waves),
+            weights=sharding.field_layout(),
+        )
 
     def to_spectral(self, fields: Mapping[int, jax.Array]) -> SpinCoefficients:
         """Coefficients of fields on the grid, up to `max_degree`.
@@ -123,6 +137,12 @@ class SpinTransform:
         return _to_grid(self, dict(coefficients))
 
     def _check_spins(self, values: Mapping[int, jax.Array]) -> None:
+        if self.num_parts != sharding.num_parts():
+            raise ValueError(
+                f'expected a mesh whose space is {self.num_parts}, for which this '
+                f'transform was made, got {sharding.num_parts()}; create it under the '
+                'same jax.set_mesh'
+            )
         unknown = sorted(set(values) - set(self.tables))
         if unknown:
             raise ValueError(
@@ -173,9 +193,9 @@ def _to_grid(transform: SpinTransform, coefficients: SpinCoefficients) -> SpinFi
     result = {}
     for spin, a in coefficients.items():
         # Padded with zeros, so that coefficients of any degree use the same tables.
-        full = _pad_degrees(a.astype(dtype), transform.max_degree + 1)
+        full = _pad_degrees(a.astype(dtype), transform.max_degree)
         # Orders below zero are not stored: each order above zero stands for two.
-        twice = np.where(np.arange(full.shape[-5]) == 0, 1, 2)
+        twice = np.where(sharding.orders(full.shape[-5]) == 0, 1, 2)
         full *= twice.astype(dtype)[:, None, None, None, None]
         parts = _synthesise(spin, transform, _with_batch(full, 5))
         parts = [part.reshape(*a.shape[:-5], *part.shape[1:]) for part in parts]
@@ -202,20 +222,25 @@ def _analyse(spin: int, transform: SpinTransform, parts: list[jax.Array]) -> jax
     # Longitude is summed first and so comes first; batch and channel, the columns of
     # all products, stay last. Fields in that layout would save a sixth of this stage,
     # not enough for a second public layout.
+    parts = [sharding.by_latitude(part, axis=1, batch=0) for part in parts]
     columns = [part.transpose(2, 1, 0, 3) for part in parts]
-    sums = [transform.waves.sums(values) for values in columns]
-    return to_coefficients(
+    sums = [_by_order(*_by_latitude(*transform.waves.sums(x))) for x in columns]
+    a = to_coefficients(
         transform.tables[spin], sums, spin=spin, max_degree=transform.max_degree
     )
+    return sharding.by_order(a, axis=1, batch=0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _synthesise(spin: int, transform: SpinTransform, a: jax.Array) -> list[jax.Array]:
     """The transpose of `_analyse`."""
+    a = sharding.by_order(a, axis=1, batch=0)
     sums = from_coefficients(
         transform.tables[spin], a, spin=spin, num_lat=transform.grid.num_lat
     )
-    return [transform.waves.values(*pair).transpose(2, 1, 0, 3) for pair in sums]
+    pairs = [_by_latitude(*_by_order(*pair)) for pair in sums]
+    parts = [transform.waves.values(*pair).transpose(2, 1, 0, 3) for pair in pairs]
+    return [sharding.by_latitude(part, axis=1, batch=0) for part in parts]
 
 
 _analyse.defvjp(
@@ -233,11 +258,24 @@ def _with_batch(values: jax.Array, num_axes: int) -> jax.Array:
     return values.reshape(-1, *values.shape[-num_axes:])
 
 
-def _pad_degrees(a: jax.Array, size: int) -> jax.Array:
-    """Appends orders and degrees of zeros up to `size` of each."""
-    missing = size - a.shape[-5]
-    widths = [(0, 0)] * (a.ndim - 5) + [(0, missing)] * 2 + [(0, 0)] * 3
-    return jnp.pad(a, widths)
+def _by_order(real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Fourier sums `[order % 2, order // 2, lat, batch, channel]`, split by order."""
+    split = functools.partial(sharding.by_order, axis=1, batch=3)
+    return split(real), split(imaginary)
+
+
+def _by_latitude(real: jax.Array, imaginary: jax.Array) -> tuple[jax.Array, jax.Array]:
+    split = functools.partial(sharding.by_latitude, axis=2, batch=3)
+    return split(real), split(imaginary)
+
+
+def _pad_degrees(a: jax.Array, max_degree: int) -> jax.Array:
+    """Appends orders and degrees of zeros up to `max_degree`."""
+    missing = max_degree + 1 - a.shape[-4]
+    widths = [(0, 0)] * (a.ndim - 4) + [(0, missing)] + [(0, 0)] * 3
+    return sharding.pad_orders(
+        jnp.pad(a, widths), sharding.num_orders(max_degree), axis=-5
+    )
 
 
 def _check_arguments(grid: LatLonGrid, spins, max_degree: int, dtype) -> None:

@@ -11,9 +11,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # From the ground up. A module may import from its own floor and from those below it;
 # training, forecasting and evaluation stand side by side and do not know each other.
-ROOMS = ('sphere_ops', 'learning', 'weather')
+ROOMS = ('sphere_ops', 'learning', 'launching', 'weather')
 FLOORS = (
     ('sphere_ops.grid', 'sphere_ops.wigner'),
+    ('sphere_ops.sharding',),
     ('sphere_ops.fields', 'sphere_ops.reflection'),
     ('sphere_ops.fourier', 'sphere_ops.legendre'),
     ('sphere_ops.transform',),
@@ -35,11 +36,12 @@ FLOORS = (
         'learning.seat',
         'learning.processes',
         'learning.checksums',
-        'learning.sharding',
         'learning.processes',
     ),
     (
         'learning.command_line',
+        'learning.process_flags',
+        'learning.profiling',
         'learning.problems',
         'learning.copies',
         'learning.loss_log',
@@ -50,10 +52,12 @@ FLOORS = (
     ),
     ('learning.inventory', 'learning.schema'),
     ('learning.settings',),
-    ('learning.optimizer',),
+    ('learning.optimizer', 'learning.sharding'),
     ('learning.update',),
     ('learning.fit',),
     ('learning',),
+    # Knows no weather: it starts a command.
+    ('launching',),
     ('weather.variables', 'weather.outputs'),
     ('weather.entries',),
     ('weather.experiment',),
@@ -85,10 +89,15 @@ TESTED_WITH = {
     'learning.copies': 'learning/test_loss_log.py',
     'learning.commit': 'learning/test_checkpoint.py',
     'learning.unsigned': 'learning/test_checkpoint.py',
+    'learning.process_flags': 'learning/test_processes.py',
+    'learning.profiling': 'learning/test_processes.py',
     'learning.problems': 'weather/test_experiment.py',
     'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
     'learning.spelling': 'weather/test_variables.py',
+    'launching.code': 'launching/test_launch.py',
+    'launching.shell': 'launching/targets/test_slurm.py',
+    'launching.tpu_scripts': 'launching/targets/test_tpu.py',
     'weather.entries': 'weather/test_experiment.py',
     'weather.outputs': 'learning/test_files.py',
     'weather.data.day_sums': 'weather/data/test_climatology.py',
@@ -97,6 +106,7 @@ TESTED_WITH = {
     'weather.data.prepared_climatology': 'weather/data/test_preparation.py',
     'weather.data.record_writer': 'weather/data/test_record.py',
     'weather.data.repetitions': 'weather/data/test_joining.py',
+    'weather.data.shares': 'weather/data/test_loader.py',
     'weather.data.shelf': 'weather/data/test_preparation.py',
     'weather.data.spread': 'weather/data/test_statistics.py',
     'weather.data.stored_field': 'weather/data/test_store.py',
@@ -117,6 +127,7 @@ TESTED_WITH = {
     'weather.evaluation.normals': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.pairing': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.shared': 'weather/evaluation/test_evaluate.py',
+    'weather.training.banner': 'weather/training/test_trainer.py',
     'weather.training.loss': 'weather/training/test_trainer.py',
     'weather.training.validation': 'weather/training/test_trainer.py',
     'weather.training.task': 'weather/training/test_trainer.py',
@@ -265,7 +276,8 @@ def test_scripts_hold_no_ideas(path):
         module = getattr(node, 'module', None) or node.names[0].name
         light = module.split('.')[0] in ('absl', 'collections') or (
             module == 'learning'
-            and {alias.name for alias in node.names} <= {'command_line', 'config_flags'}
+            and {alias.name for alias in node.names}
+            <= {'command_line', 'config_flags', 'process_flags'}
         )
         assert light, f'{path.name} imports {module} before --help can answer'
     assert 'Example' in ast.get_docstring(ast.parse(path.read_text()))

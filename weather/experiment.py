@@ -29,6 +29,7 @@ from learning.schema import (
     Number,
     differences,
 )
+from learning.settings import Devices
 from learning.spelling import did_you_mean
 from sphere_ops.grid import LatLonGrid
 from weather.entries import (
@@ -201,8 +202,9 @@ class Model(Group):
         backward: `'float32'` or `'bfloat16'`. Sums, transforms, norms and parameters
         are float32 in any case. On GPUs and TPUs `'float32'` is what JAX makes of it
         (TF32, bfloat16), unless JAX_DEFAULT_MATMUL_PRECISION=highest.
-      remat: what the backward pass computes anew instead of keeping: `'none'` or every
-        `'step'` of a rollout; see `benchmarks/RESULTS.md` for memory and time.
+      remat: what the backward pass computes anew instead of keeping: `'none'`, every
+        `'step'` of a rollout, or every `'block'` of a step too; see
+        `benchmarks/RESULTS.md` for memory and time.
     """
 
     # Of a module: see `weather.model.networks`.
@@ -215,7 +217,7 @@ class Model(Group):
     skips: Literal['input', 'none'] = 'input'
     precision: Literal['float32', 'bfloat16'] = 'float32'
     # Of the machine: what is computed anew is what would have been kept.
-    remat: Annotated[Literal['none', 'step'], MACHINE] = 'step'
+    remat: Annotated[Literal['none', 'step', 'block'], MACHINE] = 'step'
 
 
 class Loss(Group):
@@ -436,6 +438,8 @@ class Experiment(Config):
     model: Model
     loss: Loss = Loss()
     training: Training
+    # Of the machine: the numbers are the same to round-off.
+    devices: Annotated[Devices, MACHINE] = Devices()
     forecast: Annotated[Forecast, MACHINE] = Forecast()  # Of no training.
     climatology: Climatology = Climatology()
     prepare: Annotated[Prepare, MACHINE] = Prepare()

@@ -16,6 +16,7 @@ from sphere_ops.layers.channels import channel_product, num_channels
 from sphere_ops.layers.collapse import PhaseCollapse, magnitude
 from sphere_ops.layers.convolution import (
     SpinConvolution,
+    copy_kernels,
     knot_weights,
     multiply_by_degree,
 )
@@ -28,6 +29,7 @@ __all__ = [
     'SpinConvolution',
     'add_constant',
     'channel_product',
+    'copy_kernels',
     'knot_weights',
     'magnitude',
     'multiply_by_degree',

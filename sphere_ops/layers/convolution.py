@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 from jax.lax import Precision
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients, num_modes
 from sphere_ops.layers.channels import channel_product, stack, unstack
 
@@ -42,36 +44,104 @@ def multiply_by_degree(
 
     Args:
       columns: `[..., order, degree, part, input]`.
-      knots: `[knot, input, output]`.
+      knots: `[knot, input, output]`; or `[data, space, knot, input, output]`, a copy
+        for every device, see `sphere_ops.sharding.copies`.
       dtype: that is multiplied; sums have the type of `columns`.
 
     Returns:
       `[..., order, degree, part, output]`.
     """
-    leading, num_degrees = columns.shape[:-4], columns.shape[-3]
+    leading, (num_orders, num_degrees) = columns.shape[:-4], columns.shape[-4:-2]
     columns = columns.reshape(-1, *columns.shape[-4:])
-    weights = knot_weights(num_degrees, len(knots))
+    weights = knot_weights(num_degrees, knots.shape[-3])
+    product = _product if knots.ndim == 3 else _product_of_copies
     blocks = []
     for start in range(0, num_degrees, DEGREES_PER_BLOCK):
         stop = min(start + DEGREES_PER_BLOCK, num_degrees)
-        used = np.flatnonzero(weights[start:stop].any(axis=0))
-        part = jnp.asarray(weights[start:stop, used[0] : used[-1] + 1], knots.dtype)
-        # Interpolated block by block: the kernel of all degrees at once would be 134 MB
-        # for 128 degrees and 512 columns.
-        kernel = jnp.einsum(
-            'lk,kio->lio',
-            part,
-            knots[used[0] : used[-1] + 1],
-            precision=Precision.HIGHEST,
-        )
+        nonzero = np.flatnonzero(weights[start:stop].any(axis=0))
+        used = slice(nonzero[0], nonzero[-1] + 1)
         # Orders above the block's last degree have no coefficients in it.
-        block = channel_product(
-            'bmlpi,lio->bmlpo', columns[:, :stop, start:stop], kernel, dtype
-        )
-        widths = [(0, 0), (0, num_degrees - stop), (0, 0), (0, 0), (0, 0)]
-        blocks.append(jnp.pad(block, widths))
+        block = sharding.first_orders(columns, stop - 1, axis=1)[:, :, start:stop]
+        part = jnp.asarray(weights[start:stop, used], knots.dtype)
+        block = product(block, part, knots[..., used, :, :], dtype)
+        blocks.append(sharding.pad_orders(block, num_orders, axis=1))
     result = jnp.concatenate(blocks, axis=-3)
     return result.reshape(*leading, *result.shape[1:])
+
+
+def _product(
+    block: jax.Array, weights: jax.Array, knots: jax.Array, dtype
+) -> jax.Array:
+    """Of a block of degrees, whose `weights` are `[degree, knot]`."""
+    # Interpolated block by block: the kernel of all degrees at once would be 134 MB for
+    # 128 degrees and 512 columns.
+    kernel = jnp.einsum('lk,kio->lio', weights, knots, precision=Precision.HIGHEST)
+    return channel_product('bmlpi,lio->bmlpo', block, kernel, dtype)
+
+
+# Its backward pass makes the kernel anew, and each pass when its numbers are there. XLA
+# would make the kernels of all convolutions beforehand, and keep them: 260 MB of the
+# flagship's, on every device alike.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _product_of_copies(
+    block: jax.Array, weights: jax.Array, knots: jax.Array, dtype
+) -> jax.Array:
+    """As `_product`, by each device for its samples and orders."""
+    # d, q: the devices' copies, and their samples and orders.
+    mine = sharding.to_devices(block, knots.shape[:2])
+    kernel = _kernel_of_copies(mine, weights, knots)
+    mine = channel_product('dbqmlpi,dqlio->dbqmlpo', mine, kernel, dtype)
+    return sharding.from_devices(mine)
+
+
+def _product_of_copies_backward(dtype, residuals, slope):
+    block, weights, knots = residuals
+    mine = sharding.to_devices(slope, knots.shape[:2])
+    kernel = _kernel_of_copies(mine, weights, knots)
+
+    def product(block: jax.Array, kernel: jax.Array) -> jax.Array:
+        values = sharding.to_devices(block, knots.shape[:2])
+        return channel_product('dbqmlpi,dqlio->dbqmlpo', values, kernel, dtype)
+
+    of_block, of_kernel = jax.vjp(product, block, kernel)[1](mine)
+    of_knots = jnp.einsum(
+        'lk,dqlio->dqkio', weights, of_kernel, precision=Precision.HIGHEST
+    )
+    return of_block, None, of_knots
+
+
+_product_of_copies.defvjp(
+    lambda block, weights, knots, dtype: (
+        _product_of_copies(block, weights, knots, dtype),
+        (block, weights, knots),
+    ),
+    _product_of_copies_backward,
+)
+
+
+def _kernel_of_copies(
+    values: jax.Array, weights: jax.Array, knots: jax.Array
+) -> jax.Array:
+    """`[data, space, degree, input, output]`, once there are the first of `values`."""
+    # No float is zero times another for XLA, which takes barriers out too early.
+    nothing = 0 * values[:, 0, :, 0, 0, 0, 0]
+    weights = weights + nothing[:, :, None, None]
+    return jnp.einsum('dqlk,dqkio->dqlio', weights, knots, precision=Precision.HIGHEST)
+
+
+def copy_kernels(params: Any, *, num_samples: int) -> Any:
+    """Parameters with a copy of every kernel of a `SpinConvolution` for each device.
+
+    For what uses them more than once. Samples that the axis `data` does not divide have
+    the kernels as they are.
+    """
+    if num_samples % sharding.num_batches():
+        return params
+
+    def copy(path: Any, leaf: jax.Array) -> jax.Array:
+        return sharding.copies(leaf) if path[-1].key == 'knots' else leaf
+
+    return jax.tree_util.tree_map_with_path(copy, params)
 
 
 class SpinConvolution(nn.Module):
@@ -109,11 +179,17 @@ class SpinConvolution(nn.Module):
                 for s, n in sorted(self.features.items())
             ]
         )
-        knots = self.param(
-            'knots',
-            self.kernel_init,
-            (self.num_knots, columns.shape[-1], len(spins_out)),
-        )
+        shape = self.num_knots, columns.shape[-1], len(spins_out)
+        # Not by `param`, which would not have copies of it.
+        if self.has_variable('params', 'knots'):
+            knots: jax.Array = self.get_variable('params', 'knots')
+        else:
+            knots = self.param('knots', self.kernel_init, shape)
+        if knots.shape[-3:] != shape:
+            raise ValueError(
+                f'expected knots [knot, input, output] of {shape}, got {knots.shape}; '
+                'the parameters are those of another network'
+            )
         result = multiply_by_degree(columns, knots.astype(columns.dtype), self.dtype)
         # Coefficients of the input vanish below |s| by themselves.
         exists = np.arange(num_degrees)[:, None, None] >= spins_out

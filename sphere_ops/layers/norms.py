@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients
 
 _EPSILON = 1e-6  # Floor of a variance, where fields are of order one.
@@ -74,9 +75,9 @@ def sphere_variance(values: jax.Array) -> jax.Array:
     Returns:
       `[channel]`: sum over degrees l > 0 and orders of |a_lm|^2, over 4 pi.
     """
-    num_orders = values.shape[-5]
+    orders = sharding.orders(values.shape[-5])
     # Orders below zero are not stored: each order above zero stands for two.
-    multiplicity = np.where(np.arange(num_orders) == 0, 1.0, 2.0)
+    multiplicity = np.where(orders == 0, 1.0, 2.0)
     power = jnp.square(values[..., 1:, :, :, :]).sum(axis=(-4, -3, -2))
     per_sample = jnp.einsum('...mc,m->...c', power, multiplicity.astype(values.dtype))
     leading = tuple(range(per_sample.ndim - 1))

@@ -8,6 +8,7 @@ others by their tendency; the leading axes of a state are starts, members, or bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,9 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.sharding import PartitionSpec
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinFields
 from sphere_ops.grid import LatLonGrid
+from sphere_ops.layers import copy_kernels
+from sphere_ops.transform import SpinTransform
 from weather import experiment
 from weather.data.forcings import CLOCK, POSITIONS, forcing_fields, static_fields
 from weather.data.normalizer import Normalizer
@@ -169,6 +174,25 @@ class Forecaster:
         )
 
     @property
+    def layout(self) -> Self:
+        """Where its arrays lie on a mesh, as a pytree of `PartitionSpec`.
+
+        Tables are split by order and statics by latitude, so that no device holds them
+        all; for `learning.sharding.place`.
+        """
+        everywhere = PartitionSpec()
+        return self.replace(  # type: ignore[attr-defined]
+            transforms=jax.tree.map(
+                lambda transform: transform.layout,
+                self.transforms,
+                is_leaf=lambda node: isinstance(node, SpinTransform),
+            ),
+            normalizer=everywhere,
+            input_normalizer=None if self.input_normalizer is None else everywhere,
+            statics=sharding.field_layout(),
+        )
+
+    @property
     def num_parameters(self) -> int:
         """Number of real numbers that training adjusts."""
         shapes = jax.eval_shape(self.init, jax.random.key(0))['params']
@@ -250,6 +274,11 @@ class Forecaster:
         self, weights: Weights, state: jax.Array, forcings: Forcing
     ) -> tuple[jax.Array, Any]:
         """As `rollout`, with the batch's moments and the updated `batch_stats`."""
+        # Here, so that gradients are summed over devices once, not in every step.
+        params = copy_kernels(
+            weights['params'], num_samples=math.prod(state.shape[:-3])
+        )
+        weights = {**weights, 'params': params}
 
         def step(state: jax.Array, forcing: Forcing) -> tuple[jax.Array, Any]:
             return self.train_step(weights, state, forcing)

@@ -87,8 +87,10 @@ class Network(nn.Module):
         hidden = SpinConvolution(width, sizes.num_knots, dtype, name='input')(hidden)
         hidden = SpectralBatchNorm(self.use_running_average)(hidden)
         hidden = PhaseCollapse(dtype)(hidden, latent)
+        # Anew in the backward pass of a step, block by block.
+        block = nn.remat(ResidualBlock) if sizes.remat == 'block' else ResidualBlock
         for i in range(sizes.num_blocks):
-            hidden = ResidualBlock(
+            hidden = block(
                 width,
                 sizes.num_knots,
                 self.use_running_average,

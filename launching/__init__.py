@@ -1,0 +1,7 @@
+"""Starting a training elsewhere: on TPU slices, in Kubernetes, on SLURM clusters.
+
+It knows of a training only that `scripts/train.py` starts it, goes on where it stopped
+when it is started again, and ends with 0 when nothing is left to do, with 128 and a
+signal's number when a signal stopped it and all is saved, and with anything else for an
+error.
+"""

@@ -1,0 +1,198 @@
+"""The updates of a training as programs, compiled ahead of time.
+
+Nothing is read and nothing is computed: shapes are enough, and devices that are none.
+XLA lays the same program out over as many CPUs as the mesh has devices, and says what
+each of them would hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from learning.flops import Flops, count_flops
+from learning.settings import Stage
+from learning.update import TrainState, Update, init_train_state, make_update
+from weather.data.forcings import CLOCK
+from weather.experiment import Experiment, Training
+from weather.model.forecaster import Forecaster
+from weather.model.loss import channel_weights
+from weather.training.layouts import batch_specs, state_layouts
+from weather.training.loss import DeviceBatch, make_loss, make_memory
+
+# Machine code is not wanted: without its optimisation compiling takes a third of the
+# time, and what a program holds is decided before.
+_OPTIONS = {
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """Updates that are one program: of a stage, with one length of rollout.
+
+    Attributes:
+      stage: in which they are.
+      num_steps: of the rollout, those included through which no gradient goes.
+      num_updates: how many; a mean where lengths are drawn.
+    """
+
+    stage: Stage
+    num_steps: int
+    num_updates: float
+
+    @property
+    def settings(self) -> Training:
+        """Those of the stage."""
+        return self.stage.settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What a program holds on every device, in bytes, and what it computes on all.
+
+    Attributes:
+      state: parameters, averages, moments of the optimiser, rollouts that go on.
+      model: tables, scales and statics.
+      batch: the one in use; another waits beside it.
+      workspace: what is computed in between, and results that replace nothing.
+      flops: of an update.
+    """
+
+    state: int
+    model: int
+    batch: int
+    workspace: int
+    flops: Flops
+
+    @property
+    def total(self) -> int:
+        """All that a device holds at once."""
+        return self.state + self.model + 2 * self.batch + self.workspace
+
+
+def phases(training: Training) -> Iterator[Phase]:
+    """All programs of a training, in order."""
+    for stage in training.plan():
+        settings = stage.settings
+        begins = [first for first, _ in settings.curriculum]
+        ends = [*begins[1:], settings.num_updates]
+        for (begin, lengths), end in zip(settings.curriculum, ends, strict=True):
+            count = min(end, settings.num_updates) - begin
+            choices = (lengths,) if isinstance(lengths, int) else lengths
+            for length in sorted(set(choices)):
+                share = choices.count(length) / len(choices)
+                if count > 0:
+                    steps = settings.pushforward + length
+                    yield Phase(stage, steps, count * share)
+
+
+def abstract_model(setup: Experiment) -> Any:
+    """Shapes of the forecaster."""
+    model = Forecaster.without_data(setup)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), model
+    )
+
+
+def abstract_state(setup: Experiment, model: Any, phase: Phase) -> TrainState:
+    """Shapes of the state of a training."""
+
+    def init(key: jax.Array, model: Forecaster) -> TrainState:
+        memory = _rollouts(phase, model)
+        return init_train_state(model.init(key), setup.training, memory)
+
+    return jax.eval_shape(init, jax.random.key(0), model)
+
+
+def _rollouts(phase: Phase, model: Forecaster) -> jax.Array | None:
+    """States that rollouts have reached which go on."""
+    settings = phase.settings
+    if not settings.replay:
+        return None
+    shape = settings.replay, settings.batch_size, *model.grid.shape
+    return jnp.zeros((*shape, len(model.channels)), jnp.float32)
+
+
+def abstract_batch(setup: Experiment, phase: Phase) -> DeviceBatch:
+    """Shapes of a batch."""
+    rows, steps = phase.settings.batch_size, phase.num_steps
+    fields = {
+        name: jax.ShapeDtypeStruct(
+            (rows, steps + 1, max(len(levels), 1), *setup.grid.shape), jnp.float32
+        )
+        for name, levels in setup.data.stored.levels.items()
+    }
+    clocks = jax.ShapeDtypeStruct((rows, steps, len(CLOCK)), jnp.float32)
+    if not phase.settings.replay:
+        return DeviceBatch(fields, clocks)
+    slot = jax.ShapeDtypeStruct((), jnp.int32)
+    return DeviceBatch(fields, clocks, slot, jax.ShapeDtypeStruct((rows,), jnp.bool_))
+
+
+def build_update(setup: Experiment, model: Any, phase: Phase) -> Update:
+    """The update of a phase, as training builds it."""
+    weights = channel_weights(model.channels, setup.loss)
+    settings = phase.settings
+    loss = make_loss(weights, settings)
+    return make_update(loss, phase.stage, make_memory(settings), setup.devices)
+
+
+def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
+    """Compiles the update of a phase for a mesh of devices."""
+    # Tables are made for the mesh as well.
+    with jax.set_mesh(mesh):
+        model = abstract_model(setup)
+        state = abstract_state(setup, model, phase)
+        batch = abstract_batch(setup, phase)
+        update = build_update(setup, model, phase)
+        placed = (
+            _placed(state, state_layouts(mesh, setup.devices, state)),
+            _placed(model, _layouts(mesh, model, model.layout)),
+            _placed(batch, _layouts(mesh, batch, batch_specs(batch))),
+        )
+        flops = count_flops(update, *placed)
+        compiled = update.lower(*placed).compile(compiler_options=_OPTIONS)
+    memory = compiled.memory_analysis()
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Program(
+        *(_bytes_per_device(tree) for tree in placed),
+        memory.temp_size_in_bytes + results,
+        flops,
+    )
+
+
+def _layouts(mesh: Mesh, tree: Any, specs: Any) -> Any:
+    """A layout for every array of `tree`, which `specs` begin like."""
+
+    def below(spec: PartitionSpec, branch: Any) -> Any:
+        return jax.tree.map(lambda _: NamedSharding(mesh, spec), branch)
+
+    return jax.tree.map(
+        below, specs, tree, is_leaf=lambda node: isinstance(node, PartitionSpec)
+    )
+
+
+def _placed(tree: Any, layouts: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf, layout: jax.ShapeDtypeStruct(
+            leaf.shape, leaf.dtype, sharding=layout
+        ),
+        tree,
+        layouts,
+    )
+
+
+def _bytes_per_device(tree: Any) -> int:
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
+    )
