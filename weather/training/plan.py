@@ -182,7 +182,7 @@ def make_plan(
     Raises:
       ValueError: the mesh is impossible; names those that are possible.
     """
-    mesh = mesh_of(setup)
+    mesh = mesh_of(setup, machine)
     found = [(phase, compiled(setup, phase, mesh)) for phase in phases(setup.training)]
     first = found[0][1].flops.matmul
     with jax.set_mesh(mesh):
@@ -211,9 +211,9 @@ def make_plan(
     )
 
 
-def mesh_of(setup: Experiment) -> Mesh:
+def mesh_of(setup: Experiment, machine: Machine) -> Mesh:
     """The mesh that training would make of the devices."""
-    return make_mesh(setup.devices)
+    return make_mesh(setup.devices, jax.devices()[: machine.num_devices])
 
 
 def read_bytes(setup: Experiment, phase: Phase) -> int:
