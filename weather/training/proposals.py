@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -35,9 +36,8 @@ class Proposal:
     @property
     def flags(self) -> str:
         """The changes as a command line has them."""
-        return ' '.join(
-            f'--config.{key}={value}' for key, value in self.changes.items()
-        )
+        changes = self.changes.items()
+        return ' '.join(f'--config.{k}={shlex.quote(str(v))}' for k, v in changes)
 
 
 def propose(plan: Plan, compiled: Compile = compile_update) -> Proposal | None:
