@@ -88,6 +88,11 @@ def _totals(plan: Plan) -> list[str]:
         lines.append('time: unknown; say --rate, or --peak_tflops and --utilisation')
     else:
         lines.append(f'time: {plan.days:.3g} days, {_basis(plan)}')
+        if plan.machine.read_mb_per_s is None:
+            lines.append(
+                'the wait for data is not in it: see MB/s, over all processes, and '
+                '--read_mb_per_s'
+            )
     if plan.cost is not None:
         lines.append(f'cost: {plan.cost:,.0f}')
     return lines

@@ -170,6 +170,17 @@ def test_a_measured_rate_is_that_of_the_first_phase():
     assert (first.seconds, second.seconds) == pytest.approx((0.25, 0.75))
 
 
+def test_an_update_takes_no_less_than_the_reading_of_its_batch():
+    first, second = plan(rate=4.0, read_mb_per_s=second_rate(0.5)).needs
+    # The first phase reads 2 times, the second 4, in half a second and in one.
+    assert (first.seconds, second.seconds) == pytest.approx((0.5, 1.0))
+
+
+def second_rate(seconds: float) -> float:
+    """Decoded MB per second with which the first phase is read in some seconds."""
+    return plan().needs[0].read_bytes / seconds / 1e6
+
+
 def test_cost_is_that_of_all_devices():
     found = plan(rate=4.0, price_per_hour=3600.0)
     assert found.cost == pytest.approx(60 * 0.25 + 40 * 0.75)
