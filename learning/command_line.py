@@ -11,6 +11,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from learning import config_flags, signals
+from learning.hub import LOST
+from learning.seat import AbsentError
 
 _TRACEBACK = flags.DEFINE_bool(
     'traceback', False, 'Show where an error came from, not only what it is.'
@@ -24,7 +26,7 @@ def execute(main: Callable[[], None]) -> None:
 
     Bad input ends in one line and status 1; a signal in one line and the status that
     shells expect of it (130 for Ctrl-C, 143 for SIGTERM), after context managers have
-    cleaned up.
+    cleaned up; a process that the others have left alone in one line and status 75.
     """
     signals.install()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
@@ -41,6 +43,9 @@ def _guarded(main: Callable[[], None], argv: Sequence[str]) -> int:
     except signals.Interrupted as interrupted:
         print(interrupted.message, file=sys.stderr)
         return interrupted.status
+    except AbsentError as error:
+        _fail(error)
+        return LOST
     except Exception as error:
         if _TRACEBACK.value:
             raise

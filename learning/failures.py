@@ -11,23 +11,11 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from learning import processes
+from learning.addresses import Place
 from learning.files import write_text
-
-
-class Place(Protocol):
-    """Where the list is kept: a path, local or an address."""
-
-    def exists(self) -> bool:
-        """Whether it is there."""
-
-    def read_text(self) -> str:
-        """Its text."""
-
-    def write_text(self, text: str) -> Any:
-        """Replaces it."""
 
 
 class TrainingFailed(FloatingPointError):

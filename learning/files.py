@@ -20,9 +20,9 @@ import platform
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from typing import Any
 
-Path = str | os.PathLike[str]
+from learning.addresses import PathLike as Path
+from learning.addresses import is_address, sending
 
 # How files say what they are: a root attribute of a Zarr store, a global attribute of a
 # netCDF file, a key of a JSON file, a <meta> of a page. A CSV, which has no place for
@@ -136,11 +136,16 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
     """Yields a temporary name, of a file or a folder, which becomes `path` at the end.
 
     When an exception passes, what was written is removed and `path` stays as it was.
-    Missing folders are made. Nothing is asked: for a run directory's own files.
+    Missing folders are made. Nothing is asked: for a run directory's own files. One
+    file may have an address: it is written here, and sent there as a whole.
 
     Raises:
       OSError: among others, for whatever libraries raise where the disk is full.
     """
+    if is_address(path):
+        with sending(path) as temporary:
+            yield temporary
+        return
     target = local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(target)
@@ -160,11 +165,8 @@ def replacing(path: Path) -> Iterator[pathlib.Path]:
         remove(temporary)
 
 
-def write_text(path: Any, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes a small file, whole or not at all, also at an address."""
-    if not isinstance(path, pathlib.Path):
-        path.write_text(text)
-        return
     with replacing(path) as temporary:
         temporary.write_text(text, 'utf-8')
 
@@ -213,15 +215,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def numbered(folder: Path) -> list[int]:
-    """Numbers, ascending, of the folders in a folder that a number is the name of."""
-    folder = pathlib.Path(folder)
-    entries = folder.iterdir() if folder.is_dir() else ()
-    names = (entry.name for entry in entries if entry.is_dir())
-    # Not 060, whose number is another name.
-    return sorted(int(n) for n in names if n.isdecimal() and n == str(int(n)))
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -1,4 +1,7 @@
-"""A lock on a folder: one process at a time writes there."""
+"""A lock on a folder: one process at a time writes there, here or in a bucket.
+
+Of several processes of one training the first holds it for all.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,9 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from learning import lease, once
+from learning.addresses import PathLike, Place, place
+
 _LOGGER = logging.getLogger(__name__)
 
 _NAME = '.lock'
@@ -27,30 +33,53 @@ class LockedError(ValueError):
 
 
 @contextlib.contextmanager
-def hold(folder: pathlib.Path, *, work: str) -> Iterator[None]:
+def hold(folder: PathLike, *, work: str) -> Iterator[None]:
     """Holds the lock of a folder, which is made where it is missing.
 
-    The kernel keeps the lock for as long as the process lives, and no longer: the file
-    that a killed one leaves behind locks nothing.
-
     Args:
-      folder: what to lock.
+      folder: what to lock: a path, or an address.
       work: what is done there, for messages: 'training'.
 
     Raises:
       LockedError: another process holds it.
       OSError: the folder cannot be written to.
     """
+    with contextlib.ExitStack() as held:
+        once.for_all(lambda: _enter(held, place(folder), work))
+        yield
+
+
+def _enter(held: contextlib.ExitStack, folder: Place, work: str) -> None:
+    if isinstance(folder, pathlib.Path):
+        held.enter_context(_hold_here(folder, work))
+        return
+    try:
+        held.enter_context(lease.hold(folder / _NAME, _owner()))
+    except lease.TakenError as error:
+        raise _locked(folder, work, str(error)) from None
+
+
+def _locked(folder: Place, work: str, owner: str) -> LockedError:
+    return LockedError(
+        f'another {work} is going on in {folder}: '
+        f'{owner or "of a process that does not say which"}; '
+        'wait for it, or end it, or choose another directory'
+    )
+
+
+@contextlib.contextmanager
+def _hold_here(folder: pathlib.Path, work: str) -> Iterator[None]:
+    """Holds the lock of a folder on a disk.
+
+    The kernel keeps the lock for as long as the process lives, and no longer: the file
+    that a killed one leaves behind locks nothing.
+    """
     with _open(folder, work) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)  # Opened at its end.
-            raise LockedError(
-                f'another {work} is going on in {folder}: '
-                f'{file.read().strip() or "of a process that does not say which"}; '
-                'wait for it, or end it, or choose another directory'
-            ) from None
+            raise _locked(folder, work, file.read().strip()) from None
         except OSError as error:
             if error.errno not in _UNKNOWN:
                 raise

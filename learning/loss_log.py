@@ -1,10 +1,15 @@
-"""Losses of a training as it goes: a CSV, TensorBoard, and lines on the console."""
+"""Losses of a training as it goes: a CSV, TensorBoard, and lines on the console.
+
+To what lies in a bucket nothing can be added: there both files are kept on this machine
+and sent as a whole, now and then and with every checkpoint. Of several processes the
+first writes, and alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
-import pathlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +21,9 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 from tqdm import tqdm
 
+from learning import processes
+from learning.addresses import Place, reading
+from learning.copies import Copies
 from learning.files import replacing
 
 # `num_steps`: how many parts a loss has, in weather one for every step of a rollout.
@@ -68,8 +76,8 @@ class LossLog:
 
     def __init__(
         self,
-        table: pathlib.Path,
-        tensorboard: pathlib.Path,
+        table: Place,
+        tensorboard: Place,
         *,
         first_update: int,
         num_updates: int,
@@ -82,26 +90,37 @@ class LossLog:
           first_update: updates already done.
           num_updates: updates in all.
         """
+        self._closing = contextlib.ExitStack()
+        self._writes = processes.is_first()
+        if self._writes:
+            self._open(table, tensorboard, first_update)
+        # No bar where nobody watches: a log file would fill with its frames.
+        self._bar = tqdm(
+            total=num_updates,
+            initial=first_update,
+            unit='update',
+            disable=not (self._writes and sys.stderr.isatty()),
+        )
+
+    def _open(self, table: Place, tensorboard: Place, first_update: int) -> None:
+        self._copies = Copies()
+        self._closing.callback(self._copies.close)
         _drop_from(table, first_update)
-        tensorboard.mkdir(parents=True, exist_ok=True)
         # Not the SummaryWriter: a thread of it does the writing, and where that fails
         # (a full disk) dies with a traceback and lets the training wait for ever.
-        self._events = EventsWriter(str(tensorboard / 'events'))
+        # The name tells starts within a second apart.
+        prefix = self._copies.folder(tensorboard) / 'events'
+        self._events = EventsWriter(str(prefix), f'.from_{first_update}')
+        self._closing.callback(self._events.close)
         # TensorBoard forgets what it has of the step of such a start and beyond: of the
         # updates that the interrupted run did and this one does again.
         purge = first_update + 1
         start = SessionLog(status=SessionLog.START)
         self._events.write_event(Event(step=purge, file_version='brain.Event:2'))
         self._events.write_event(Event(step=purge, session_log=start))
-        self._table = table.open('a', newline='')
+        self._table = self._copies.file(table).open('a', newline='')
+        self._closing.callback(self._table.close)
         self._rows = csv.writer(self._table)
-        # No bar where nobody watches: a log file would fill with its frames.
-        self._bar = tqdm(
-            total=num_updates,
-            initial=first_update,
-            unit='update',
-            disable=not sys.stderr.isatty(),
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -113,8 +132,7 @@ class LossLog:
         trace: TracebackType | None,
     ) -> None:
         self._bar.close()
-        self._table.close()
-        self._events.close()
+        self._closing.close()
 
     def advance(self) -> None:
         """Moves the progress bar by one update."""
@@ -122,6 +140,8 @@ class LossLog:
 
     def write(self, update: int, num_parts: int, values: Mapping[str, float]) -> None:
         """Writes named values after `update` updates."""
+        if not self._writes:
+            return
         for name, value in values.items():
             self._rows.writerow((update, num_parts, name, f'{value:.8g}'))
             summary = scalar(name, value)
@@ -130,18 +150,29 @@ class LossLog:
         # What was logged is there even where the run dies in the next update.
         self._table.flush()
         self._events.flush()
+        self._copies.send_now_and_then()
+
+    def flush(self) -> None:
+        """Sends what is not yet where it belongs: before a checkpoint says it is there.
+
+        Raises:
+          OSError: a bucket does not take it.
+        """
+        if self._writes:
+            self._copies.send()
 
     def say(self, line: str) -> None:
         """Prints a line above the progress bar."""
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        if self._writes:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
 
 
-def _drop_from(table: pathlib.Path, first_update: int) -> None:
+def _drop_from(table: Place, first_update: int) -> None:
     """Rewrites the CSV with the rows up to `first_update`, header included."""
     rows = []
     if table.exists():
-        with table.open(newline='') as file:
+        with reading(table) as copy, copy.open(newline='') as file:
             rows = [
                 [row[name] for name in COLUMNS]
                 for row in csv.DictReader(file)

@@ -34,6 +34,9 @@ _STORE = flags.DEFINE_string(
     'store', None, 'Store of the initial states; default: that of the config.'
 )
 _CHECKPOINT = flags.DEFINE_integer('checkpoint', None, 'Update; default: the newest.')
+_AVERAGE = flags.DEFINE_float(
+    'average', None, 'Decay of the moving average of weights; default: the first.'
+)
 _SKIP_EXISTING = flags.DEFINE_bool(
     'skip_existing', False, 'Leave starts that are there already, whole, as they are.'
 )
@@ -45,7 +48,9 @@ def main() -> None:
     # Imported here, so that --help answers at once.
     from weather.forecasting import forecast, run
 
-    trained = run.load_run(_WORKDIR.value, update=_CHECKPOINT.value)
+    trained = run.load_run(
+        _WORKDIR.value, update=_CHECKPOINT.value, average=_AVERAGE.value
+    )
     forecast.write_all(
         trained,
         forecast.open_store(trained, _STORE.value),

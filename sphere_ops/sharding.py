@@ -30,6 +30,11 @@ def num_parts() -> int:
     return _axes().get(SPACE, 1)
 
 
+def num_batches() -> int:
+    """Parts of a batch: `data` of the mesh, one where there is none."""
+    return _axes().get(DATA, 1)
+
+
 def num_orders(max_degree: int) -> int:
     """Length of the axis of orders that holds 0 to `max_degree`, in equal hands."""
     hand = _hand()
@@ -109,7 +114,7 @@ def copies(kernel: jax.Array) -> jax.Array:
     copies are made. The gradient of a kernel that is one array is summed over devices
     wherever it is used: in every step of a rollout.
     """
-    devices = _axes().get(DATA, 1), num_parts()
+    devices = num_batches(), num_parts()
     if devices == (1, 1):
         return kernel
     return jax.lax.with_sharding_constraint(

@@ -1,9 +1,11 @@
 """Google Cloud Storage on this machine, for tests: gcp-storage-emulator, repaired.
 
-Three things of it differ from the real one (seen with 2026.7.19): it serves one request
+Four things of it differ from the real one (seen with 2026.7.19): it serves one request
 at a time, it ignores ranges from the end (`bytes=-N`, with which the reading of a shard
-of Zarr v3 begins) and it sends no `x-goog-generation`. And whatever is written, it
-writes the metadata of all objects again, which here are only kept in memory.
+of Zarr v3 begins), it sends no `x-goog-generation`, and it keeps no conditions on what
+is written (`ifGenerationMatch=0`: there must be no such object yet). And whatever is
+written, it writes the metadata of all objects again, which here are only kept in
+memory.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.server
+import io
+import json
 import logging
 import os
 import pathlib
@@ -21,11 +25,16 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import gcsfs
+import pytest
+from etils.epath import backend as epath_backends
+from gcp_storage_emulator.exceptions import NotFound
 from gcp_storage_emulator.handlers import buckets
 from gcp_storage_emulator.server import RequestHandler
 from gcp_storage_emulator.storage import Storage
 
 BUCKET = 'test-bucket'
+_NAMED = re.compile(rb'"name": ("[^"]*")')
 _OBJECT = re.compile(r'/b/([^/]+)/o/([^?]+).*[?&]alt=media')
 # What the emulator keeps are plain dictionaries.
 _ONE_AT_A_TIME = threading.RLock()
@@ -50,7 +59,25 @@ class _Handler(RequestHandler):
 
     def do_POST(self) -> None:
         with _ONE_AT_A_TIME:
+            if 'ifGenerationMatch=0' in self.path:
+                self._create()
+            else:
+                super().do_POST()
+
+    def _create(self) -> None:
+        """Writes an object that must be new."""
+        length, stream = int(self.headers['Content-Length']), self.rfile
+        body = stream.read(length)
+        named = _NAMED.search(body)
+        bucket = self.path.partition('/b/')[2].partition('/')[0]
+        try:
+            self.storage.get_file_obj(bucket, json.loads(named[1]) if named else '')
+        except NotFound:
+            self.rfile = io.BytesIO(body)
             super().do_POST()
+            self.rfile = stream
+        else:
+            self.send_error(412)
 
     def do_PUT(self) -> None:
         with _ONE_AT_A_TIME:
@@ -87,6 +114,24 @@ def running(bucket: str = BUCKET) -> Iterator[str]:
     handler = functools.partial(_Handler, storage)
     with serving(handler) as url:
         yield url
+
+
+@contextlib.contextmanager
+def standing_in() -> Iterator[str]:
+    """Runs an empty store in the place of Google's, for all that knows `gs://`."""
+    names = 'STORAGE_EMULATOR_HOST', 'TENSORSTORE_GCS_HTTP_URL'
+    with running() as url, pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setenv(name, url)
+        # gcsfs, and Orbax's paths, keep what they have connected to once.
+        _forget_connections()
+        yield url
+    _forget_connections()
+
+
+def _forget_connections() -> None:
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    epath_backends.fsspec_backend._get_filesystem.cache_clear()
 
 
 def upload(folder: str | os.PathLike[str], url: str, name: str) -> str:

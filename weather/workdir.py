@@ -8,11 +8,12 @@ import hashlib
 import json
 import logging
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from learning.files import numbered, remove, replacing
+from learning import processes
+from learning.addresses import AddressError, PathLike, Place, numbered, place
+from learning.files import replacing
 from learning.schema import Change, ConfigError, Role, differences
 from weather.experiment import Experiment
 
@@ -31,17 +32,23 @@ class Record:
       base: the folder from which the config's relative paths are seen; None where the
         first version wrote the config.
       digests: of the experiments that this run has been, each as its version spelt it.
-      history: when it changed, and which keys from what to what.
+      history: when it changed, after which update, and which keys from what to what.
     """
 
     base: str | None = None
     digests: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
 
-    def followed_by(self, setup: Experiment, changes: Mapping[str, Change]) -> Record:
-        """The record after the run became `setup`, here and now."""
+    def followed_by(
+        self, setup: Experiment, changes: Mapping[str, Change], done: int = 0
+    ) -> Record:
+        """The record after the run became `setup`, here and now, `done` updates old."""
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
-        entry = {'time': now, 'changes': {key: list(c) for key, c in changes.items()}}
+        entry = {
+            'time': now,
+            'update': done,
+            'changes': {key: list(c) for key, c in changes.items()},
+        }
         return Record(
             base=os.getcwd(),
             digests=tuple(dict.fromkeys((*self.digests, setup.digest))),
@@ -54,16 +61,15 @@ class Workdir:
     """Paths of a run directory, and the config that it belongs to.
 
     Attributes:
-      path: the directory.
+      path: the directory, here or in a bucket. All files in it are written by the
+        first of several processes, and read by each.
     """
 
-    def __init__(self, path: str | pathlib.Path):
-        if '://' in str(path):
-            raise WorkdirError(
-                f'expected a local run directory, got {path}; train into a local one '
-                'and copy it'
-            )
-        self.path = pathlib.Path(path).expanduser()
+    def __init__(self, path: PathLike):
+        try:
+            self.path: Place = place(path)
+        except AddressError as error:
+            raise WorkdirError(str(error)) from error
         if self.path.exists() and not self.path.is_dir():
             raise WorkdirError(
                 f'expected a run directory, found a file: {self.path}; give another '
@@ -71,62 +77,62 @@ class Workdir:
             )
 
     @property
-    def config(self) -> pathlib.Path:
+    def config(self) -> Place:
         """The experiment, as JSON."""
         return self.path / 'config.json'
 
     @property
-    def statistics(self) -> pathlib.Path:
+    def statistics(self) -> Place:
         """Mean, spread and tendency of the channels, netCDF."""
         return self.path / 'statistics.nc'
 
     @property
-    def invalid_times(self) -> pathlib.Path:
+    def invalid_times(self) -> Place:
         """Times that training and validation leave out because of NaN, JSON."""
         return self.path / 'invalid_times.json'
 
     @property
-    def climatology(self) -> pathlib.Path:
+    def climatology(self) -> Place:
         """Climatology of the training period, Zarr."""
         return self.path / 'climatology.zarr'
 
     @property
-    def checkpoints(self) -> pathlib.Path:
+    def checkpoints(self) -> Place:
         """Orbax checkpoints."""
         return self.path / 'checkpoints'
 
     @property
-    def tensorboard(self) -> pathlib.Path:
+    def tensorboard(self) -> Place:
         """TensorBoard event files."""
         return self.path / 'tensorboard'
 
     @property
-    def losses(self) -> pathlib.Path:
+    def losses(self) -> Place:
         """Losses by update, CSV."""
         return self.path / 'metrics.csv'
 
     @property
-    def failures(self) -> pathlib.Path:
+    def failures(self) -> Place:
         """Failures that the training has gone back from, JSON."""
         return self.path / 'failures.json'
 
     @property
-    def failure_report(self) -> pathlib.Path:
+    def failure_report(self) -> Place:
         """What is said of failures that have ended the training, Markdown."""
         return self.path / 'failures.md'
 
     @property
-    def forecasts(self) -> pathlib.Path:
+    def forecasts(self) -> Place:
         """Forecasts, one netCDF file per start."""
         return self.path / 'forecasts'
 
     @property
-    def scores(self) -> pathlib.Path:
+    def scores(self) -> Place:
         """Scores, CSV."""
         return self.path / 'scores.csv'
 
     @property
-    def report(self) -> pathlib.Path:
+    def report(self) -> Place:
         """The report, one HTML page."""
         return self.path / 'report.html'
 
@@ -165,7 +171,7 @@ class Workdir:
             )
         self._check_length(saved, changes, setup)
         self.check_checkpoint(newest, setup)
-        following = record.followed_by(setup, changes)
+        following = record.followed_by(setup, changes, self._updates_done())
         # From another folder the same relative path is another place.
         moved = following.base != record.base and not os.path.isabs(setup.data.store)
         if changes or moved or not is_current:
@@ -191,6 +197,16 @@ class Workdir:
         """
         setup, record, _ = self._read()
         return tuple(dict.fromkeys((*record.digests, setup.digest)))
+
+    def history(self) -> list[str]:
+        """What was changed when, a line for every key, oldest first."""
+        lines = []
+        for entry in self._read()[1].history:
+            # Earlier versions wrote no update down.
+            after = f' after update {entry["update"]}' if entry.get('update') else ''
+            for key, (before, now) in entry['changes'].items():
+                lines.append(f'{entry["time"]}{after}: {key}: {Change(before, now)}')
+        return lines
 
     def check_checkpoint(
         self, metadata: Mapping[str, Any] | None, setup: Experiment | None = None
@@ -259,6 +275,8 @@ class Workdir:
         return setup, record, version == Experiment.newest_format()
 
     def _write(self, setup: Experiment, record: Record) -> None:
+        if not processes.is_first():
+            return
         with replacing(self.config) as temporary:
             notes = dataclasses.asdict(record)
             temporary.write_text(setup.to_json(**notes), 'utf-8')
@@ -298,8 +316,9 @@ class Workdir:
         """Removes what was computed from the data of a config that was corrected."""
         if any(key.startswith(('data.', 'grid.')) for key in _of_science(changes)):
             # Nothing was trained with them yet: `claim` has seen to that.
-            remove(self.statistics)
-            remove(self.invalid_times)
+            if processes.is_first():
+                self.statistics.unlink(missing_ok=True)
+                self.invalid_times.unlink(missing_ok=True)
 
 
 _LENGTHS = ('training.num_updates', 'training.stages')

@@ -79,26 +79,64 @@ def _product(
     return channel_product('bmlpi,lio->bmlpo', block, kernel, dtype)
 
 
-# The kernels of all convolutions would otherwise wait for the backward pass, or be made
-# before a rollout's loop: 260 MB of the flagship's, on every device alike.
-@functools.partial(jax.checkpoint, static_argnums=3)
+# Its backward pass makes the kernel anew, and each pass when its numbers are there. XLA
+# would make the kernels of all convolutions beforehand, and keep them: 260 MB of the
+# flagship's, on every device alike.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _product_of_copies(
     block: jax.Array, weights: jax.Array, knots: jax.Array, dtype
 ) -> jax.Array:
     """As `_product`, by each device for its samples and orders."""
-    block, knots = jax.lax.optimization_barrier((block, knots))
     # d, q: the devices' copies, and their samples and orders.
-    kernel = jnp.einsum('lk,dqkio->dqlio', weights, knots, precision=Precision.HIGHEST)
     mine = sharding.to_devices(block, knots.shape[:2])
+    kernel = _kernel_of_copies(mine, weights, knots)
     mine = channel_product('dbqmlpi,dqlio->dbqmlpo', mine, kernel, dtype)
     return sharding.from_devices(mine)
 
 
-def copy_kernels(params: Any) -> Any:
+def _product_of_copies_backward(dtype, residuals, slope):
+    block, weights, knots = residuals
+    mine = sharding.to_devices(slope, knots.shape[:2])
+    kernel = _kernel_of_copies(mine, weights, knots)
+
+    def product(block: jax.Array, kernel: jax.Array) -> jax.Array:
+        values = sharding.to_devices(block, knots.shape[:2])
+        return channel_product('dbqmlpi,dqlio->dbqmlpo', values, kernel, dtype)
+
+    of_block, of_kernel = jax.vjp(product, block, kernel)[1](mine)
+    of_knots = jnp.einsum(
+        'lk,dqlio->dqkio', weights, of_kernel, precision=Precision.HIGHEST
+    )
+    return of_block, None, of_knots
+
+
+_product_of_copies.defvjp(
+    lambda block, weights, knots, dtype: (
+        _product_of_copies(block, weights, knots, dtype),
+        (block, weights, knots),
+    ),
+    _product_of_copies_backward,
+)
+
+
+def _kernel_of_copies(
+    values: jax.Array, weights: jax.Array, knots: jax.Array
+) -> jax.Array:
+    """`[data, space, degree, input, output]`, once there are the first of `values`."""
+    # No float is zero times another for XLA, which takes barriers out too early.
+    nothing = 0 * values[:, 0, :, 0, 0, 0, 0]
+    weights = weights + nothing[:, :, None, None]
+    return jnp.einsum('dqlk,dqkio->dqlio', weights, knots, precision=Precision.HIGHEST)
+
+
+def copy_kernels(params: Any, *, num_samples: int) -> Any:
     """Parameters with a copy of every kernel of a `SpinConvolution` for each device.
 
-    For what uses them more than once; samples must divide over the axis `data`.
+    For what uses them more than once. Samples that the axis `data` does not divide have
+    the kernels as they are.
     """
+    if num_samples % sharding.num_batches():
+        return params
 
     def copy(path: Any, leaf: jax.Array) -> jax.Array:
         return sharding.copies(leaf) if path[-1].key == 'knots' else leaf

@@ -112,6 +112,45 @@ def test_every_bit_of_every_file_counts(copied):
     assert not Checkpoints(copied).verify(30)
 
 
+# Of every file of a checkpoint, one at a time.
+CHANGES = {
+    'flipped': flip,
+    'truncated': lambda path: os.truncate(path, path.stat().st_size // 2),
+    'emptied': lambda path: os.truncate(path, 0),
+    'removed': lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize('change', CHANGES.values(), ids=CHANGES)
+def test_of_every_file_a_change_is_named_and_nothing_deleted(copied, change, caplog):
+    paths = sorted(path for path in (copied / '30').rglob('*') if path.is_file())
+    assert len(paths) > 10
+    for path in paths:
+        whole = path.read_bytes()
+        change(path)
+        before = {p: p.read_bytes() for p in copied.rglob('*') if p.is_file()}
+        caplog.clear()
+        assert Checkpoints(copied).newest_whole() == 20, path
+        assert f'{copied / "30"} is damaged: ' in caplog.messages[0]
+        # Nor does a forecast begin with it.
+        with pytest.raises(CheckpointError, match='30 is damaged'):
+            Checkpoints(copied).resolve(30)
+        assert before == {p: p.read_bytes() for p in copied.rglob('*') if p.is_file()}
+        path.write_bytes(whole)
+    assert Checkpoints(copied).newest_whole() == 30
+
+
+def test_every_byte_of_the_checksums_counts(copied):
+    """Also those of the facts that stand above them."""
+    path = copied / '30' / checksums.NAME
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 7):
+        broken = bytearray(whole)
+        broken[place] ^= 0x01
+        path.write_bytes(broken)
+        assert Checkpoints(copied).verify(30), (place, whole[place : place + 20])
+
+
 # What can be told without checksums: not a flipped bit of the numbers themselves.
 LEGACY = [
     'a file that is missing',
@@ -192,6 +231,13 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
     assert Checkpoints(tmp_path).updates == [2, 5, 6]
 
 
+def test_every_mth_is_kept_for_good(tmp_path):
+    save(tmp_path, 5, 10, 15, 20, 25, keep=1, keep_every=10)
+    assert Checkpoints(tmp_path).updates == [10, 20, 25]
+    save(tmp_path, 30, 35, 40, keep=2)
+    assert Checkpoints(tmp_path).updates == [35, 40]
+
+
 def test_rotation_spares_the_damaged_and_does_not_count_them(copied):
     DAMAGES['a truncated file'](copied / '30')
     with Checkpoints(copied, keep=2) as saved:
@@ -263,6 +309,17 @@ def test_what_killed_processes_left_unfinished_is_cleared(copied):
     assert saved.updates == [10, 20, 30]
     saved.clear_leftovers()
     assert sorted(path.name for path in copied.iterdir()) == ['10', '20', '30']
+
+
+def test_what_the_second_version_saved_is_verified_too(copied):
+    """Its checksums had no sum of their own, and no date."""
+    path = copied / '30' / checksums.NAME
+    content = json.loads(path.read_text())
+    old = {name: content[name] for name in ('update', 'score', 'files')}
+    path.write_text(json.dumps(old, indent=1) + '\n')
+    assert Checkpoints(copied).verify(30) == []
+    flip(largest(copied / '30' / 'forecast'))
+    assert Checkpoints(copied).verify(30)
 
 
 def test_checksums_say_what_stands_above_them(three):

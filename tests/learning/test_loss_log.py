@@ -2,7 +2,18 @@
 
 import math
 
+import pytest
+
+from learning import copies
+from learning.addresses import contents, place
 from learning.loss_log import LossLog, Stopwatch
+from tests import emulator
+
+
+@pytest.fixture
+def bucket():
+    with emulator.standing_in():
+        yield place(f'gs://{emulator.BUCKET}/run')
 
 
 def write(folder, first, *updates):
@@ -35,6 +46,41 @@ def test_a_line_cut_short_by_a_crash_is_dropped(tmp_path):
         file.write('2,2,lo')
     write(tmp_path, 2)
     assert rows(tmp_path) == ['update,num_steps,name,value', '1,2,loss,1']
+
+
+def test_in_a_bucket_a_resumed_training_drops_what_it_makes_again_too(bucket):
+    write(bucket, 0, 1, 2, 3)
+    write(bucket, 2, 3)
+    assert [line[:8] for line in rows(bucket)[1:]] == [
+        '1,2,loss',
+        '2,2,loss',
+        '3,2,loss',
+    ]
+    assert len([name for name in contents(bucket) if 'events' in name]) == 2
+
+
+def test_in_a_bucket_rows_are_there_when_a_checkpoint_is(bucket, monkeypatch, caplog):
+    files = bucket / 'metrics.csv', bucket / 'tensorboard'
+    with LossLog(*files, first_update=0, num_updates=9) as log:
+        log.write(1, 2, {'loss': 1.0})
+        assert len(rows(bucket)) == 1  # Not yet.
+        log.flush()
+        assert len(rows(bucket)) == 2
+        monkeypatch.setattr(copies, 'SEND_SECONDS', 0.0)
+        log.write(2, 2, {'loss': 1.0})
+        assert len(rows(bucket)) == 3
+        # What a bucket does not take now it may take later.
+        monkeypatch.setattr(copies, 'send', refuse)
+        log.write(3, 2, {'loss': 1.0})
+        assert 'cannot send the log' in caplog.text
+        with pytest.raises(OSError, match='503'):
+            log.flush()
+        monkeypatch.undo()
+    assert len(rows(bucket)) == 4
+
+
+def refuse(*_):
+    raise OSError('503')
 
 
 def test_tensorboard_reads_the_values_at_their_updates(tmp_path):

@@ -70,6 +70,9 @@ def test_keys_of_the_machine_may_change_and_are_recorded(files, setup, key, valu
     assert files.claim(changed) == changed
     assert files.read_config() == changed
     (entry,) = record(files)['history']
+    assert entry['update'] == 6
+    (line,) = files.history()
+    assert f'{entry["time"]} after update 6: {key}' in line and ' -> ' in line
     (name,) = entry['changes']
     assert name.startswith(key)
     assert entry['changes'][name][1] in (value, 'anon')
@@ -204,8 +207,8 @@ def test_a_run_directory_is_a_folder_here(here):
     (here / 'file').touch()
     with pytest.raises(WorkdirError, match='found a file: file'):
         Workdir('file')
-    with pytest.raises(WorkdirError, match='local run directory'):
-        Workdir('gs://bucket/run')
+    with pytest.raises(WorkdirError, match='a local path or an address gs://'):
+        Workdir('s3://bucket/run')
     with pytest.raises(WorkdirError, match='no run in'):
         Workdir('nothing').read_config()
 

@@ -1,9 +1,9 @@
 """Training batches: a pure function of (seed, update, number of steps).
 
 Nothing about the position in the data is stored: any update's batch can be asked for
-at any time, by any number of threads, and is the same; so are the rows of it that each
-of several processes reads. Fields stay per variable, since stacking and normalising are
-cheaper inside jit than on the host.
+at any time, by any number of threads, and is the same; so are the rows and latitudes of
+it that each of several processes reads. Fields stay per variable, since stacking and
+normalising are cheaper inside jit than on the host.
 
 Memory is bounded in bytes, see `Loader.most_bytes`: the cache, the batches that wait or
 are being read, the two that were handed out last, and what threads hold of chunks.
@@ -14,7 +14,6 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import math
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from weather.data.buffers import Buffers
+from weather.data.shares import WHOLE, Part
 from weather.data.slabs import Slab, SlabReader
 from weather.data.store import Atmosphere
 from weather.data.windows import WindowIndex
@@ -53,40 +53,6 @@ class Batch(NamedTuple):
         return [_digest(self, row) for row in range(len(self.valid_times))]
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Which rows of every batch a process reads: those of one of `count` equal parts.
-
-    Attributes:
-      index: of the part, from 0.
-      count: of the parts.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    def rows(self, batch_size: int) -> slice:
-        """The rows of a batch.
-
-        Raises:
-          ValueError: no such part, or none of equal size.
-        """
-        if not 0 <= self.index < self.count:
-            raise ValueError(
-                f'expected a part from 0 to {self.count - 1}, got {self.index}'
-            )
-        if batch_size % self.count:
-            raise ValueError(
-                f'expected training.batch_size as a multiple of the {self.count} '
-                f'processes, got {batch_size}'
-            )
-        size = batch_size // self.count
-        return slice(self.index * size, (self.index + 1) * size)
-
-
-WHOLE = Part()
-
-
 class Loader:
     """Reads batches of windows, ahead of their use and in bounded memory."""
 
@@ -101,6 +67,7 @@ class Loader:
         prefetch_bytes: int = GIGABYTE,
         num_threads: int = 2,
         part: Part = WHOLE,
+        latitudes: Part = WHOLE,
         times_of: Callable[[int, int], np.ndarray] | None = None,
     ):
         """Prepares to read; nothing is read yet.
@@ -115,6 +82,8 @@ class Loader:
             one batch is always read ahead, even if it is larger.
           num_threads: threads that read, many of them at one batch.
           part: which rows of each batch this process reads.
+          latitudes: which latitudes of them. Processes that share rows read the same
+            windows, and each its own latitudes of these.
           times_of: other windows than drawn ones: (update, number of steps) to
             positions of their times, `[batch, time]`.
 
@@ -134,11 +103,13 @@ class Loader:
         self.cache_bytes = cache_bytes
         self.prefetch_bytes = prefetch_bytes
         self.num_threads = num_threads
-        self._part = part
+        self._part, self._latitudes = part, latitudes
         self._rows = part.rows(batch_size)
         self._times_of = times_of or self._drawn
         self._hours = _whole_hours(atmosphere.times)
-        self.slabs = SlabReader(atmosphere, cache_bytes)
+        num_lat = min(field.shape[-2] for field in atmosphere.fields.values())
+        own = latitudes.latitudes(num_lat) if latitudes.count > 1 else None
+        self.slabs = SlabReader(atmosphere, cache_bytes, latitudes=own)
 
     def batch(self, update: int, num_steps: int) -> Batch:
         """Reads the batch of an update, with all threads.
@@ -194,7 +165,7 @@ class Loader:
         return Batch(fields, np.zeros(shape, np.int64))
 
     def batch_bytes(self, num_steps: int) -> int:
-        """Returns the size of this process's rows of a batch."""
+        """Returns the size of this process's part of a batch."""
         points = sum(math.prod(self.slabs.shape(n)) for n in self.atmosphere.levels)
         return 4 * (self._rows.stop - self._rows.start) * (num_steps + 1) * points
 
@@ -267,6 +238,7 @@ class Loader:
             prefetch_bytes=self.prefetch_bytes,
             num_threads=self.num_threads,
             part=self._part,
+            latitudes=self._latitudes,
             times_of=times_of,
         )
 

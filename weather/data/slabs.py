@@ -69,13 +69,21 @@ class SlabReader:
       num_read: slabs read from the store so far.
     """
 
-    def __init__(self, atmosphere: Atmosphere, cache_bytes: int):
+    def __init__(
+        self,
+        atmosphere: Atmosphere,
+        cache_bytes: int,
+        *,
+        latitudes: slice | None = None,
+    ):
         """Prepares to read.
 
         Args:
           atmosphere: the opened store.
           cache_bytes: most that slabs may occupy which no batch holds any more.
+          latitudes: the rows of the grid that slabs consist of; None for all.
         """
+        self._latitudes = latitudes
         self._is_remote = '://' in atmosphere.source
         self._fields = atmosphere.fields
         self._levels = atmosphere.levels
@@ -94,6 +102,8 @@ class SlabReader:
     def shape(self, name: str) -> tuple[int, int, int]:
         """`(level, lat, lon)` of the slabs of a variable; one level if it has none."""
         num_lat, num_lon = self._fields[name].shape[-2:]
+        if self._latitudes is not None:
+            num_lat = len(range(num_lat)[self._latitudes])
         return max(len(self._levels[name]), 1), num_lat, num_lon
 
     @property
@@ -190,6 +200,8 @@ class SlabReader:
         """Reads times from the store; refuses what is not finite."""
         field = self._fields[name]
         selection, positions = {'time': times}, self._positions[name]
+        if self._latitudes is not None:
+            selection['latitude'] = np.arange(field.shape[-2])[self._latitudes]
         if self._levels[name]:
             if positions is not None:
                 selection['level'] = positions

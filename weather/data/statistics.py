@@ -11,7 +11,6 @@ import concurrent.futures
 import datetime
 import logging
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
+from learning.addresses import place, reading
 from learning.files import MARK, replacing
 from learning.provenance import code_version
 from sphere_ops.grid import LatLonGrid
@@ -185,13 +185,14 @@ def load_statistics(
       ValueError: no such file, a channel that it lacks, or numbers that cannot be
         statistics of an atmosphere; `DamagedError` for a file that cannot be read.
     """
-    if not pathlib.Path(path).is_file():
+    if not place(path).is_file():
         raise ValueError(
             f'no statistics at {path}; make them with scripts/compute_statistics.py'
         )
     try:
-        with xarray.open_dataset(path, engine='netcdf4') as dataset:
-            loaded = dataset.load()
+        with reading(path) as copy:
+            with xarray.open_dataset(copy, engine='netcdf4') as dataset:
+                loaded = dataset.load()
     except (OSError, RuntimeError, ValueError) as error:
         raise DamagedError(
             f'cannot read the statistics in {path}: {error}; the file is empty, '

@@ -8,6 +8,7 @@ others by their tendency; the leading axes of a state are starts, members, or bo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -274,7 +275,10 @@ class Forecaster:
     ) -> tuple[jax.Array, Any]:
         """As `rollout`, with the batch's moments and the updated `batch_stats`."""
         # Here, so that gradients are summed over devices once, not in every step.
-        weights = {**weights, 'params': copy_kernels(weights['params'])}
+        params = copy_kernels(
+            weights['params'], num_samples=math.prod(state.shape[:-3])
+        )
+        weights = {**weights, 'params': params}
 
         def step(state: jax.Array, forcing: Forcing) -> tuple[jax.Array, Any]:
             return self.train_step(weights, state, forcing)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from learning.addresses import is_address, reading
 from learning.files import MARK, Output
 from sphere_ops.grid import LatLonGrid
 from weather.data.forecasts import open_forecasts
@@ -86,7 +87,7 @@ def write_report(
       FileNotFoundError: no forecasts, or scores that were named; says how to make them.
       ValueError: no truth named, or sources that do not fit or belong together.
     """
-    files = Workdir(pathlib.Path(workdir))
+    files = Workdir(workdir)
     is_run = files.config.exists()
     setup = files.read_config() if is_run else None
     digests = files.known_digests() if is_run else ()
@@ -99,7 +100,8 @@ def write_report(
             f'no {files.config} to say where the truth is; name it with --truth'
         )
     address = str(forecast or files.forecasts)
-    if table is None and files.scores.exists():
+    # Tables are read from disks: of a run in a bucket, name a copy.
+    if table is None and not is_address(files.path) and files.scores.exists():
         table = str(files.scores)
     # Asked before anything is read, and again at the end.
     read = tuple(source for source in (address, truth, table) if source)
@@ -119,17 +121,29 @@ def write_report(
             ties.check_scores(scored, forecasts, address) if scored else None,
         ]
         contents = Contents(
-            title=f'Forecast report: {files.path.resolve().name}',
+            title=f'Forecast report: {_name(files)}',
             forecasts=forecasts,
             truth=truth_fields,
             scores=scored,
-            losses=pd.read_csv(files.losses) if files.losses.exists() else None,
+            losses=_losses(files),
             setup=setup,
             facts={'Forecasts': address, 'Truth': truth, **(facts or {})},
             notices=[text for text in notices if text],
         )
         unfinished.write_text(render_report(contents), encoding='utf-8')
     return pathlib.Path(target.path)
+
+
+def _name(files: Workdir) -> str:
+    # Of `.`, too.
+    return (files.path if is_address(files.path) else files.path.resolve()).name
+
+
+def _losses(files: Workdir) -> pd.DataFrame | None:
+    if not files.losses.exists():
+        return None
+    with reading(files.losses) as table:
+        return pd.read_csv(table)
 
 
 def render_report(contents: Contents) -> str:

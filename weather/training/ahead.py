@@ -19,12 +19,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from learning.flops import Flops, count_flops
 from learning.settings import Stage
-from learning.sharding import state_layout
 from learning.update import TrainState, init_train_state, make_update
 from weather.data.forcings import CLOCK
 from weather.experiment import Experiment, Training
 from weather.model.forecaster import Forecaster
 from weather.model.loss import channel_weights
+from weather.training.layouts import batch_specs, state_layouts
 from weather.training.loss import DeviceBatch, make_loss, make_memory
 
 # Machine code is not wanted: without its optimisation compiling takes a third of the
@@ -140,18 +140,6 @@ def abstract_batch(setup: Experiment, phase: Phase) -> Any:
     return make(fields, clocks, slot, jax.ShapeDtypeStruct((rows,), jnp.bool_))
 
 
-def batch_specs(batch: Any) -> Any:
-    """How a batch lies on the mesh: samples over `data`, latitudes over `space`."""
-    make: Any = DeviceBatch
-    fields = PartitionSpec('data', None, None, 'space', None)
-    return make(
-        {name: fields for name in batch.fields},
-        PartitionSpec('data'),
-        None if batch.slot is None else PartitionSpec(),
-        None if batch.begins is None else PartitionSpec(),
-    )
-
-
 def build_update(setup: Experiment, model: Any, phase: Phase) -> Any:
     """The update of a phase, as training builds it."""
     weights = channel_weights(model.channels, setup.loss)
@@ -169,7 +157,7 @@ def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
         batch = abstract_batch(setup, phase)
         update = build_update(setup, model, phase)
         placed = (
-            _placed(state, _state_layouts(setup, mesh, state)),
+            _placed(state, state_layouts(mesh, setup.devices, state)),
             _placed(model, _layouts(mesh, model, model.layout)),
             _placed(batch, _layouts(mesh, batch, batch_specs(batch))),
         )
@@ -196,14 +184,6 @@ def _layouts(mesh: Mesh, tree: Any, specs: Any) -> Any:
     return jax.tree.map(
         below, specs, tree, is_leaf=lambda node: isinstance(node, PartitionSpec)
     )
-
-
-def _state_layouts(setup: Experiment, mesh: Mesh, state: TrainState) -> Any:
-    """Parameters as the config says; rollouts that go on lie like a batch."""
-    parameters = state_layout(mesh, setup.devices, state)
-    rollouts = NamedSharding(mesh, PartitionSpec(None, 'data', 'space'))
-    memory = None if state.memory is None else rollouts
-    return parameters.replace(memory=memory)
 
 
 def _placed(tree: Any, layouts: Any) -> Any:

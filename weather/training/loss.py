@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from learning.update import Loss, Losses, Memory, Weights
+from sphere_ops.sharding import by_latitude
 from weather.experiment import Training
 from weather.model.forecaster import Forecaster
 from weather.model.loss import (
@@ -114,7 +115,9 @@ def make_memory(training: Training) -> Memory | None:
     def write(
         buffer: jax.Array | None, batch: DeviceBatch, reached: jax.Array | None
     ) -> jax.Array | None:
-        return None if buffer is None else buffer.at[batch.slot].set(reached)
+        if buffer is None:
+            return None
+        return by_latitude(buffer.at[batch.slot].set(reached), axis=2, batch=1)
 
     return Memory(read, write)
 

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from learning import provenance
 from learning.failures import Failures
 from learning.settings import Stage
-from learning.sharding import Mesh, placed_ahead, replicated, split_batch
+from learning.sharding import Mesh, place, placed_ahead, split_batch
 from learning.update import (
     Outcome,
     TrainState,
@@ -32,6 +33,8 @@ from weather.data.slabs import NotFiniteError
 from weather.experiment import Experiment, Training
 from weather.model.forecaster import Forecaster
 from weather.model.loss import channel_weights
+from weather.training import layouts
+from weather.training.layouts import memory_layout, state_layouts
 from weather.training.loss import (
     DeviceBatch,
     make_loss,
@@ -80,7 +83,7 @@ class WeatherTask:
           mesh: devices.
           origin: the weights of another run to begin with; None for random ones.
         """
-        self.model = jax.device_put(model, replicated(mesh))
+        self.model = place(mesh, model, model.layout)
         self._setup = setup
         self._loaders = loaders
         self._mesh = mesh
@@ -111,7 +114,9 @@ class WeatherTask:
         # What the last update that was done has left is of its stage.
         memory = self._new_memory(training.stage_of(max(update - 1, 0)))
         state = init_train_state(weights, training, memory)
-        return jax.device_put(state, replicated(self._mesh))
+        return jax.device_put(
+            state, state_layouts(self._mesh, self._setup.devices, state)
+        )
 
     def items(self, state: TrainState) -> dict[str, Any]:
         """`training`, to go on, and `forecast`: all that a forecast needs."""
@@ -183,7 +188,9 @@ class WeatherTask:
         stage = self._setup.training.stage_of(number)
         if number == stage.first_update and number:
             # What the stage before has left is not of this one.
-            memory = jax.device_put(self._new_memory(stage), replicated(self._mesh))
+            memory = self._new_memory(stage)
+            if memory is not None:
+                memory = jax.device_put(memory, memory_layout(self._mesh))
             state = state.replace(memory=memory)  # type: ignore[attr-defined]
         return self._update_of(stage.number)(state, self.model, batch)
 
@@ -268,7 +275,9 @@ class WeatherTask:
     def _update_of(self, number: int) -> Update:
         stage = self._setup.training.plan()[number - 1]
         loss = make_loss(self._weights_of_channels, stage.settings)
-        return make_update(loss, stage, make_memory(stage.settings))
+        return make_update(
+            loss, stage, make_memory(stage.settings), self._setup.devices
+        )
 
     @functools.cache  # noqa: B019
     def _gradients_of(self, number: int) -> Any:
@@ -318,14 +327,17 @@ class WeatherTask:
         placed, replay = self._place(batch), replay_of(stage.settings)
         if replay is None:
             return placed
-        place = replay.place(number - stage.first_update)
-        begins = jax.device_put(place.lead == 0, replicated(self._mesh))
-        return placed._replace(slot=np.asarray(place.slot, np.int32), begins=begins)
+        where = replay.place(number - stage.first_update)
+        begins = jax.device_put(
+            where.lead == 0, NamedSharding(self._mesh, layouts.CLOCKS)
+        )
+        return placed._replace(slot=np.asarray(where.slot, np.int32), begins=begins)
 
     def _place(self, batch: Batch) -> DeviceBatch:
         # Without the first: a step is told the time that it leads to.
         clocks = clock(batch.valid_times[:, 1:], timestep=self.timestep)
-        return DeviceBatch(*split_batch(self._mesh, (batch.fields, clocks)))
+        specs = layouts.FIELDS, layouts.CLOCKS
+        return DeviceBatch(*split_batch(self._mesh, (batch.fields, clocks), specs))
 
     def _spoilt(
         self, loader: Loader, stage: Stage, update: int

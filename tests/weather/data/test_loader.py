@@ -258,6 +258,39 @@ def test_the_parts_of_a_batch_are_the_batch(atmosphere, count):
         assert digests == whole.batch(update, 2).digests()
 
 
+@pytest.mark.parametrize('count', [2, 3])
+@pytest.mark.parametrize('cache_bytes', [0, 20_000])
+def test_processes_that_share_rows_read_each_its_latitudes(
+    atmosphere, count, cache_bytes
+):
+    whole = make_loader(atmosphere, batch_size=6, seed=2)
+    parts = [
+        make_loader(
+            atmosphere,
+            batch_size=6,
+            seed=2,
+            part=Part(1, 2),
+            latitudes=Part(i, count),
+            cache_bytes=cache_bytes,
+        )
+        for i in range(count)
+    ]
+    for update in range(5):
+        expected = whole.batch(update, 2)
+        batches = [part.batch(update, 2) for part in parts]
+        for batch in batches:
+            np.testing.assert_array_equal(batch.valid_times, expected.valid_times[3:])
+        for name, values in expected.fields.items():
+            found = np.concatenate([b.fields[name] for b in batches], axis=-2)
+            np.testing.assert_array_equal(found, values[3:])
+    assert parts[0].batch_bytes(2) == whole.batch_bytes(2) // (2 * count)
+
+
+def test_latitudes_that_cannot_be_shared_evenly_are_refused(atmosphere):
+    with pytest.raises(ValueError, match='latitudes as a multiple of the 4 processes'):
+        make_loader(atmosphere, latitudes=Part(0, 4))
+
+
 def test_a_process_reads_only_its_part(atmosphere):
     loader = make_loader(atmosphere, batch_size=2, part=Part(1, 2))
     batch = loader.batch(0, 0)

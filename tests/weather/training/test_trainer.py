@@ -244,6 +244,6 @@ def test_statistics_of_another_period_are_refused(store, tmp_path):
         train(setup, files.path)
 
 
-def test_a_bucket_is_no_run_directory():
-    with pytest.raises(WorkdirError, match='local run directory'):
-        Workdir('gs://bucket/run')
+def test_a_bucket_that_orbax_cannot_write_to_is_no_run_directory():
+    with pytest.raises(WorkdirError, match='a local path or an address gs://'):
+        Workdir('s3://bucket/run')
