@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends like one that never was: to the bit."""
+"""A training that is killed again and again ends like one that was not: to the bit."""
 
 import csv
 import os
