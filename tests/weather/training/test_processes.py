@@ -18,9 +18,10 @@ RECORD = """
 import json, sys
 from learning import clusters, processes
 from tests.weather import tiny
+from weather.experiment import Experiment
 from weather.training import task, trainer
 
-store, workdir, address, count, index = sys.argv[1:]
+store, workdir, space, address, count, index = sys.argv[1:]
 digests = []
 place = task.WeatherTask._place
 
@@ -30,8 +31,14 @@ def recorded(self, batch):
 
 task.WeatherTask._place = recorded
 mine = clusters.find(coordinator=address, num_processes=int(count), process=int(index))
+entries = tiny.entries(store)
+entries['devices'] = {'space': int(space)}
+# One length of rollouts: compilation is what takes long.
+entries['training'] |= {
+    'num_updates': 4, 'curriculum': ((0, 1),), 'log_every': 2, 'validate_every': 4
+}
 with processes.connected(mine):
-    trainer.train(tiny.setup(store), workdir)
+    trainer.train(Experiment.from_config(entries), workdir)
 with open(f'{workdir}-{index}.json', 'w') as file:
     json.dump(digests, file)
 """
@@ -44,11 +51,11 @@ def store(tmp_path_factory):
     return path
 
 
-def trained(store, folder, count, *, devices=1):
+def trained(store, folder, count, *, devices=1, space=1):
     """Trains with so many processes; returns the workdir, and outputs."""
     workdir = folder / f'by_{count}'
     started = several.start(
-        count, '-c', RECORD, store, workdir, flags=False, devices=devices
+        count, '-c', RECORD, store, workdir, space, flags=False, devices=devices
     )
     printed = several.outputs(started)
     assert [process.returncode for process in started] == [0] * count, printed
@@ -67,8 +74,7 @@ def alone(store, tmp_path_factory):
     return trained(store, tmp_path_factory.mktemp('alone'), 1)[0]
 
 
-def assert_alike(workdir, count, alone):
-    assert digests(workdir, count) == digests(alone, 1)
+def assert_alike(workdir, alone):
     expected, found = checkpointed(alone), checkpointed(workdir)
     assert expected.keys() == found.keys()
     for name in expected:
@@ -81,8 +87,9 @@ def assert_alike(workdir, count, alone):
 
 def test_two_processes_train_like_one_on_the_same_batches(store, alone, tmp_path):
     workdir, (first, second) = trained(store, tmp_path, 2)
-    assert_alike(workdir, 2, alone)
-    assert 'devices: 2 cpu of 2 processes' in first and 'update 9/9' in first
+    assert digests(workdir, 2) == digests(alone, 1)
+    assert_alike(workdir, alone)
+    assert 'devices: 2 cpu of 2 processes' in first and 'update 4/4' in first
     # Gloo, below JAX, says how many it has met.
     lines = [line for line in second.splitlines() if 'Gloo' not in line]
     assert lines == []
@@ -91,7 +98,17 @@ def test_two_processes_train_like_one_on_the_same_batches(store, alone, tmp_path
 @pytest.mark.slow
 def test_four_processes_train_like_one_on_the_same_batches(store, alone, tmp_path):
     workdir, _ = trained(store, tmp_path, 4, devices=2)
-    assert_alike(workdir, 4, alone)
+    assert digests(workdir, 4) == digests(alone, 1)
+    assert_alike(workdir, alone)
+
+
+@pytest.mark.slow
+def test_processes_that_share_windows_by_latitude_train_like_one(
+    store, alone, tmp_path
+):
+    workdir, (first, _) = trained(store, tmp_path, 2, space=2)
+    assert 'mesh 1 data x 2 space' in first
+    assert_alike(workdir, alone)
 
 
 def begin(store, workdir, count, **training):
