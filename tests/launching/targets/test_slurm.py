@@ -161,6 +161,11 @@ def test_an_error_between_signals_does_not_stop(tmp_path, programs):
     assert (done.returncode, left) == (0, 0)
 
 
+def test_processes_that_did_not_come_are_waited_for_again(tmp_path, programs):
+    done, left = outcomes(tmp_path, programs, 75, 75, 75, 0)
+    assert (done.returncode, left) == (0, 0)
+
+
 def test_a_file_asks_for_no_further_attempt(tmp_path, programs):
     (tmp_path / 'stop').touch()
     done, left = outcomes(tmp_path, programs, 143, 0)
