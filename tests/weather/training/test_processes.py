@@ -3,14 +3,18 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from configs import demo
 from tests import several
 from tests.weather import tiny
 from tests.weather.training.test_trainer import OTHER_ORDER, checkpointed, read_metrics
+from weather.experiment import Experiment
 from weather.workdir import Workdir
 
 # What is trained with, digests of the windows by update, for each process.
@@ -166,3 +170,37 @@ def test_a_signal_to_one_and_the_death_of_one_stop_all_which_then_go_on(
     started[0].send_signal(signal.SIGTERM)
     (output,) = several.outputs(started)
     assert f'resuming after update {newest}' in output, output
+
+
+@pytest.mark.slow
+def test_two_and_four_processes_train_the_demo_like_one(tmp_path):
+    """With the demo's network and data, for some updates, a longer rollout included."""
+    planet, config = tmp_path / 'planet.zarr', tmp_path / 'demo.json'
+    command = [sys.executable, 'scripts/simulate.py', f'--output={planet}', '--days=40']
+    subprocess.run(command, cwd=several.ROOT, check=True, capture_output=True)
+    entries = demo.get_config().to_dict()
+    entries['data'] |= {
+        'store': str(planet),
+        'train': ('2001-01-01', '2001-01-25'),
+        'validation': ('2001-01-28', '2001-01-31'),
+        'test': ('2001-02-02', '2001-02-05'),
+    }
+    entries['training'] |= {
+        'num_updates': 6,
+        'curriculum': ((0, 1), (4, 2)),
+        'log_every': 2,
+        'validate_every': 6,
+        'checkpoint_every': 3,
+    }
+    config.write_text(Experiment.from_config(entries).to_json())
+    values = []
+    for count in (1, 2, 4):
+        workdir = tmp_path / f'by_{count}'
+        arguments = f'--config={config}', f'--workdir={workdir}'
+        started = several.start(count, 'scripts/train.py', *arguments)
+        printed = several.outputs(started)
+        assert [process.returncode for process in started] == [0] * count, printed
+        arrays = checkpointed(workdir)
+        values.append(np.concatenate([a.ravel() for a in arrays.values()]))
+    for found in values[1:]:
+        np.testing.assert_allclose(found, values[0], **OTHER_ORDER)
