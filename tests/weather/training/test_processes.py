@@ -3,14 +3,18 @@
 import json
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from configs import demo
 from tests import several
 from tests.weather import tiny
 from tests.weather.training.test_trainer import OTHER_ORDER, checkpointed, read_metrics
+from weather.experiment import Experiment
 from weather.workdir import Workdir
 
 # What is trained with, digests of the windows by update, for each process.
@@ -18,9 +22,10 @@ RECORD = """
 import json, sys
 from learning import clusters, processes
 from tests.weather import tiny
+from weather.experiment import Experiment
 from weather.training import task, trainer
 
-store, workdir, address, count, index = sys.argv[1:]
+store, workdir, space, address, count, index = sys.argv[1:]
 digests = []
 place = task.WeatherTask._place
 
@@ -30,8 +35,14 @@ def recorded(self, batch):
 
 task.WeatherTask._place = recorded
 mine = clusters.find(coordinator=address, num_processes=int(count), process=int(index))
+entries = tiny.entries(store)
+entries['devices'] = {'space': int(space)}
+# One length of rollouts: compilation is what takes long.
+entries['training'] |= {
+    'num_updates': 4, 'curriculum': ((0, 1),), 'log_every': 2, 'validate_every': 4
+}
 with processes.connected(mine):
-    trainer.train(tiny.setup(store), workdir)
+    trainer.train(Experiment.from_config(entries), workdir)
 with open(f'{workdir}-{index}.json', 'w') as file:
     json.dump(digests, file)
 """
@@ -44,11 +55,11 @@ def store(tmp_path_factory):
     return path
 
 
-def trained(store, folder, count, *, devices=1):
+def trained(store, folder, count, *, devices=1, space=1):
     """Trains with so many processes; returns the workdir, and outputs."""
     workdir = folder / f'by_{count}'
     started = several.start(
-        count, '-c', RECORD, store, workdir, flags=False, devices=devices
+        count, '-c', RECORD, store, workdir, space, flags=False, devices=devices
     )
     printed = several.outputs(started)
     assert [process.returncode for process in started] == [0] * count, printed
@@ -67,8 +78,7 @@ def alone(store, tmp_path_factory):
     return trained(store, tmp_path_factory.mktemp('alone'), 1)[0]
 
 
-def assert_alike(workdir, count, alone):
-    assert digests(workdir, count) == digests(alone, 1)
+def assert_alike(workdir, alone):
     expected, found = checkpointed(alone), checkpointed(workdir)
     assert expected.keys() == found.keys()
     for name in expected:
@@ -81,8 +91,9 @@ def assert_alike(workdir, count, alone):
 
 def test_two_processes_train_like_one_on_the_same_batches(store, alone, tmp_path):
     workdir, (first, second) = trained(store, tmp_path, 2)
-    assert_alike(workdir, 2, alone)
-    assert 'devices: 2 cpu of 2 processes' in first and 'update 9/9' in first
+    assert digests(workdir, 2) == digests(alone, 1)
+    assert_alike(workdir, alone)
+    assert 'devices: 2 cpu of 2 processes' in first and 'update 4/4' in first
     # Gloo, below JAX, says how many it has met.
     lines = [line for line in second.splitlines() if 'Gloo' not in line]
     assert lines == []
@@ -91,7 +102,17 @@ def test_two_processes_train_like_one_on_the_same_batches(store, alone, tmp_path
 @pytest.mark.slow
 def test_four_processes_train_like_one_on_the_same_batches(store, alone, tmp_path):
     workdir, _ = trained(store, tmp_path, 4, devices=2)
-    assert_alike(workdir, 4, alone)
+    assert digests(workdir, 4) == digests(alone, 1)
+    assert_alike(workdir, alone)
+
+
+@pytest.mark.slow
+def test_processes_that_share_windows_by_latitude_train_like_one(
+    store, alone, tmp_path
+):
+    workdir, (first, _) = trained(store, tmp_path, 2, space=2)
+    assert 'mesh 1 data x 2 space' in first
+    assert_alike(workdir, alone)
 
 
 def begin(store, workdir, count, **training):
@@ -149,3 +170,37 @@ def test_a_signal_to_one_and_the_death_of_one_stop_all_which_then_go_on(
     started[0].send_signal(signal.SIGTERM)
     (output,) = several.outputs(started)
     assert f'resuming after update {newest}' in output, output
+
+
+@pytest.mark.slow
+def test_two_and_four_processes_train_the_demo_like_one(tmp_path):
+    """With the demo's network and data, for some updates, a longer rollout included."""
+    planet, config = tmp_path / 'planet.zarr', tmp_path / 'demo.json'
+    command = [sys.executable, 'scripts/simulate.py', f'--output={planet}', '--days=40']
+    subprocess.run(command, cwd=several.ROOT, check=True, capture_output=True)
+    entries = demo.get_config().to_dict()
+    entries['data'] |= {
+        'store': str(planet),
+        'train': ('2001-01-01', '2001-01-25'),
+        'validation': ('2001-01-28', '2001-01-31'),
+        'test': ('2001-02-02', '2001-02-05'),
+    }
+    entries['training'] |= {
+        'num_updates': 6,
+        'curriculum': ((0, 1), (4, 2)),
+        'log_every': 2,
+        'validate_every': 6,
+        'checkpoint_every': 3,
+    }
+    config.write_text(Experiment.from_config(entries).to_json())
+    values = []
+    for count in (1, 2, 4):
+        workdir = tmp_path / f'by_{count}'
+        arguments = f'--config={config}', f'--workdir={workdir}'
+        started = several.start(count, 'scripts/train.py', *arguments)
+        printed = several.outputs(started)
+        assert [process.returncode for process in started] == [0] * count, printed
+        arrays = checkpointed(workdir)
+        values.append(np.concatenate([a.ravel() for a in arrays.values()]))
+    for found in values[1:]:
+        np.testing.assert_allclose(found, values[0], **OTHER_ORDER)
