@@ -17,6 +17,7 @@ from learning import processes, signals
 from learning.checkpoint import Checkpoints
 from learning.failures import Failures, TrainingFailed
 from learning.files import write_text
+from learning.flops import peak_tflops
 from learning.loss_log import LossLog, Stopwatch
 from learning.optimizer import learning_rate_schedule
 from learning.settings import Settings
@@ -322,6 +323,7 @@ class _Loop:
             **self._named('loss', np.asarray(result.parts)),
             **{name: float(value) for name, value in result.named.items()},
             'updates_per_second': self.stopwatch.rate(update),
+            **_speed(self.task.flops(update - 1), self.stopwatch.rate(update)),
             'data_wait_share': self.stopwatch.waiting(update),
         }
         self._write(update, len(result.parts), values)
@@ -347,3 +349,13 @@ class _Loop:
         self.log.write(update, num_parts, values)
         self.log.say(self.task.line(update, values))
         self.stopwatch.start(update)
+
+
+def _speed(flops: float | None, rate: float) -> dict[str, float]:
+    """TFLOP/s of all devices, and which share of their peak that is, where known."""
+    if flops is None or math.isnan(rate):
+        return {}
+    speed = flops * rate / 1e12
+    peak = peak_tflops(jax.devices()[0].device_kind)
+    share = {} if peak is None else {'peak_share': speed / (peak * len(jax.devices()))}
+    return {'tflops_per_second': speed, **share}

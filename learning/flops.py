@@ -45,6 +45,28 @@ class Flops(NamedTuple):
         return Flops(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+# Of products of bfloat16, TFLOP/s of a device as its maker states them, by how what JAX
+# calls it begins. The longest that fits counts.
+_PEAKS = {
+    'TPU v4': 275.0,
+    'TPU v5 lite': 197.0,
+    'TPU v5e': 197.0,
+    'TPU v5': 459.0,
+    'TPU v5p': 459.0,
+    'TPU v6 lite': 918.0,
+    'TPU v6e': 918.0,
+    'NVIDIA A100': 312.0,
+    'NVIDIA H100': 989.0,
+    'NVIDIA H200': 989.0,
+}
+
+
+def peak_tflops(device_kind: str) -> float | None:
+    """Peak of a device, TFLOP/s of bfloat16 products; None where it is not known."""
+    fitting = [name for name in _PEAKS if device_kind.startswith(name)]
+    return _PEAKS[max(fitting, key=len)] if fitting else None
+
+
 def count_flops(function: Callable[..., Any], *arguments: Any) -> Flops:
     """The operations of `function(*arguments)`; shapes are enough.
 

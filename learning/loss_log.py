@@ -29,6 +29,13 @@ from learning.files import replacing
 # `num_steps`: how many parts a loss has, in weather one for every step of a rollout.
 _Item = TypeVar('_Item')
 COLUMNS = ('update', 'num_steps', 'name', 'value')
+# What is of the machine, and not of the training.
+TIMINGS = (
+    'updates_per_second',
+    'tflops_per_second',
+    'peak_share',
+    'data_wait_share',
+)
 
 
 class Stopwatch:

@@ -49,6 +49,9 @@ class Task(Protocol):
     ) -> tuple[TrainState, Outcome]:
         """Update `number`, the first of which is 0; `state` may be donated."""
 
+    def flops(self, number: int) -> float | None:
+        """Operations of update `number`, the last that was done; None if not known."""
+
     def part_gradients(
         self, number: int, state: TrainState, batch: Any
     ) -> Mapping[str, float]:

@@ -12,6 +12,7 @@ import pytest
 
 from learning.checkpoint import Checkpoints, SaveError
 from learning.fit import Progress, has_ended
+from learning.loss_log import TIMINGS
 from learning.update import Outcome
 from tests.learning import toy
 
@@ -21,7 +22,7 @@ def read_log(folder):
         return [
             (int(row['update']), row['name'], row['value'])
             for row in csv.DictReader(file)
-            if row['name'] not in ('updates_per_second', 'data_wait_share')
+            if row['name'] not in TIMINGS
         ]
 
 

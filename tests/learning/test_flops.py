@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from learning.flops import Flops, count_flops
+from learning.flops import Flops, count_flops, peak_tflops
 
 A, B = jnp.zeros((3, 4)), jnp.zeros((4, 5))
 PRODUCT = 2 * 3 * 4 * 5
@@ -117,3 +117,10 @@ def test_an_ordinary_layer_counts_as_xla_counts_it():
 
     compiled = jax.jit(layer).lower(A, B).compile().cost_analysis()
     assert count_flops(layer, A, B).total == pytest.approx(compiled['flops'], rel=0.2)
+
+
+def test_the_peak_is_that_of_the_device_and_none_of_one_that_is_not_known():
+    assert peak_tflops('TPU v5 lite') == 197.0
+    assert peak_tflops('TPU v5p') == 459.0
+    assert peak_tflops('NVIDIA H100 80GB HBM3') == 989.0
+    assert peak_tflops('cpu') is None

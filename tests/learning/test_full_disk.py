@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from learning.checkpoint import Checkpoints, SaveError
+from learning.loss_log import TIMINGS
 from tests.learning import toy
 
 # Orbax leaves behind, of threads that met the full disk, what nobody waits for.
@@ -38,7 +39,7 @@ def small(tmp_path):
 
 def rows(folder):
     text = (folder / 'metrics.csv').read_text()
-    timed = 'updates_per_second', 'data_wait_share'
+    timed = TIMINGS
     return [line for line in text.splitlines() if not any(t in line for t in timed)]
 
 

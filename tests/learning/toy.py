@@ -87,6 +87,9 @@ class Line:
         stage = self.settings.stage_of(number)
         return self._updates[stage.number - 1](state, self.scale, batch)
 
+    def flops(self, number):
+        return 100.0
+
     def part_gradients(self, number, state, batch):
         parts, _ = make_part_gradients(loss)(state.weights, self.scale, batch)
         return {'gradient_norm_small': float(parts[0])}

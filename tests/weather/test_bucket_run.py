@@ -9,6 +9,7 @@ import pytest
 from learning import lease, lock
 from learning.addresses import contents, reading
 from learning.checkpoint import CheckpointError, Checkpoints
+from learning.loss_log import TIMINGS
 from tests import emulator
 from tests.weather import tiny
 from weather.forecasting.run import load_run
@@ -44,7 +45,7 @@ def losses(run):
         return {
             (row['update'], row['name']): row['value']
             for row in csv.DictReader(file)
-            if row['name'] not in ('updates_per_second', 'data_wait_share')
+            if row['name'] not in TIMINGS
         }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from learning.checkpoint import Checkpoints
+from learning.loss_log import TIMINGS
 from weather.data.forecasts import open_forecasts
 from weather.forecasting import forecast
 from weather.forecasting.run import load_run
@@ -39,7 +40,7 @@ def metrics(path: pathlib.Path) -> dict[tuple[str, str], float]:
         return {
             (row['update'], row['name']): float(row['value'])
             for row in csv.DictReader(file)
-            if row['name'] not in ('updates_per_second', 'data_wait_share')
+            if row['name'] not in TIMINGS
         }
 
 

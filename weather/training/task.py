@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding
 
 from learning import provenance
 from learning.failures import Failures
+from learning.flops import count_flops
 from learning.settings import Stage
 from learning.sharding import Mesh, place, placed_ahead, split_batch
 from learning.update import (
@@ -89,6 +90,9 @@ class WeatherTask:
         self._mesh = mesh
         self._origin = origin
         self._unusable: list[str] = []
+        # Operations of updates, by stage and shape; which the newest was.
+        self._flops: dict[Any, float] = {}
+        self._newest: Any = None
         self._weights_of_channels = channel_weights(model.channels, setup.loss)
         self._losses_of = make_validation(self._weights_of_channels)
         self._metadata = {
@@ -192,7 +196,17 @@ class WeatherTask:
             if memory is not None:
                 memory = jax.device_put(memory, memory_layout(self._mesh))
             state = state.replace(memory=memory)  # type: ignore[attr-defined]
-        return self._update_of(stage.number)(state, self.model, batch)
+        update = self._update_of(stage.number)
+        shape = stage.number, batch.clocks.shape
+        if shape not in self._flops:
+            # The trace is the one that compiles it.
+            self._flops[shape] = count_flops(update, state, self.model, batch).total
+        self._newest = shape
+        return update(state, self.model, batch)
+
+    def flops(self, number: int) -> float | None:
+        """Operations of the newest update, over all devices."""
+        return self._flops.get(self._newest)
 
     def part_gradients(
         self, number: int, state: TrainState, batch: DeviceBatch

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from learning.checkpoint import Checkpoints
+from learning.loss_log import TIMINGS
 from learning.sharding import make_mesh
 from tests.weather import tiny
 from weather.model.forecaster import Forecaster
@@ -114,7 +115,7 @@ def metrics(workdir):
         return [
             (row['update'], row['name'], row['value'])
             for row in csv.DictReader(file)
-            if row['name'] not in ('updates_per_second', 'data_wait_share')
+            if row['name'] not in TIMINGS
         ]
 
 

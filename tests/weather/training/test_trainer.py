@@ -14,6 +14,7 @@ import pytest
 
 from learning import lock
 from learning.checkpoint import Checkpoints
+from learning.loss_log import TIMINGS
 from learning.update import init_train_state
 from tests.weather import tiny
 from weather.forecasting.run import load_run
@@ -80,7 +81,7 @@ def read_metrics(workdir):
         return [
             (int(row['update']), row['name'], row['value'])
             for row in csv.DictReader(file)
-            if row['name'] not in ('updates_per_second', 'data_wait_share')
+            if row['name'] not in TIMINGS
         ]
 
 
