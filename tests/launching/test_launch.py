@@ -76,7 +76,6 @@ def test_the_folder_is_named_after_the_job(tmp_path, monkeypatch):
     ('target', 'flags'),
     [
         ('tpu', ['--launch.accelerator=v5e-256', '--launch.zone=us-west4-a']),
-        ('gke', ['--launch.accelerator=v5e-256', '--image=a/b:1']),
         ('slurm', ['--launch.nodes=4', '--folder=/shared/x']),
     ],
 )

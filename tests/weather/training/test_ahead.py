@@ -26,6 +26,7 @@ def compiled(**changes) -> ahead.Program:
     )
 
 
+@pytest.mark.slow  # Compiles with all optimisation.
 def test_state_model_and_batch_are_the_arguments_of_the_program():
     setup = experiment()
     phase = list(ahead.phases(setup.training))[-1]
