@@ -25,9 +25,11 @@ from weather.training.layouts import batch_specs, state_layouts
 
 versions = programs.versions
 
-# Forced devices are threads of one machine. The schedule that lets a program's parts
-# run at the same time holds more than accelerators do, which run one after the other.
-IN_TURN = {'xla_cpu_enable_concurrency_optimized_scheduler': False}
+# Of what is not run, machine code is not wanted.
+NOT_RUN = {
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+}
 
 
 def prepare(case: dict[str, Any]) -> Prepared:
@@ -67,11 +69,11 @@ def _prepare(setup: Experiment, mesh: Any, case: dict[str, Any]) -> Prepared:
         ),
     }
     placed = [_placed(shapes[name], layouts[name]) for name in layouts]
-    update = ahead.build_update(setup, model, phase)
+    update: Any = ahead.build_update(setup, model, phase)
     is_run = case['measure'] == 'time'
-    program = update.lower(*placed).compile(compiler_options={} if is_run else IN_TURN)
+    program = update.lower(*placed).compile(compiler_options={} if is_run else NOT_RUN)
     found = collectives(program.as_text())
-    facts = {
+    facts: dict[str, Any] = {
         'program_gib': programs.program_gib(program),
         'flops': count_flops(update, *placed).total,
         'sent': bytes_sent(found),
