@@ -81,7 +81,9 @@ setup(
     long_description_content_type='text/markdown',
     license='Apache-2.0',
     python_requires='>=3.11',
-    packages=find_packages(include=['launching*', 'learning*', 'sphere_ops*', 'weather*']),
+    packages=find_packages(
+        include=['launching*', 'learning*', 'sphere_ops*', 'weather*']
+    ),
     package_data={'weather.report': ['templates/*']},
     install_requires=CORE,
     extras_require=EXTRAS,

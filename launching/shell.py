@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 # What follows an attempt is decided the same way everywhere. An attempt that a signal
-# ended, or that came far enough, is no proof of a fault.
+# ended, or that came far enough, is no proof of a fault; nor is one whose processes did
+# not all come, or did not all stay, which ends with 75.
 JUDGE = r"""
 # judge STATUS SECONDS: sets `verdict` to done, again or stop; counts in `errors`.
 judge() {
@@ -15,7 +16,8 @@ judge() {
     verdict=done
     return
   fi
-  if [ "$status" -gt 128 ] || [ "$seconds" -ge "$settled_seconds" ]; then
+  if [ "$status" -gt 128 ] || [ "$status" -eq 75 ] \
+      || [ "$seconds" -ge "$settled_seconds" ]; then
     errors=0
   else
     errors=$((errors + 1))

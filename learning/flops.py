@@ -103,7 +103,7 @@ def _of_equation(equation: Any) -> Flops:
     return Flops(other=max(map(_size, [*variables, *equation.outvars]), default=0))
 
 
-def _inner(equation: Any) -> Iterator[core.Jaxpr]:
+def _inner(equation: Any) -> Iterator[Any]:
     """The functions that an equation calls, each once."""
     name, params = equation.primitive.name, equation.params
     # A function with a rule of its own for derivatives holds the rule as well.

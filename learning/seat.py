@@ -52,7 +52,7 @@ class Seat:
         self._changed = threading.Condition()
         self._heard: dict[str, list[Any]] = {}
         self._error: BaseException | None = None
-        self._closed = False
+        self._leaving = self._closed = self._alone = False
         self._lines, self.names = self._take()
         self._lines.socket.settimeout(timeouts.heartbeat)
         for run in (self._listen, self._beat):
@@ -76,9 +76,11 @@ class Seat:
           reason: `text` and `status` or `signal`, for the others; none at the end.
           wait: seconds, at most.
         """
+        self._leaving = True
         self._lines.send({'leave': dict(reason) if reason else None})
         with self._changed:
-            return self._changed.wait_for(lambda: self._closed, wait)
+            self._changed.wait_for(lambda: self._closed or self._alone, wait)
+            return self._closed
 
     def _take(self) -> tuple[Lines, list[str]]:
         """Connects, tries again where that fails, and waits for all."""
@@ -173,7 +175,12 @@ class Seat:
             with self._changed:
                 self._heard[message['topic']] = message['values']
                 self._changed.notify_all()
-        elif message.get('left') != self._index and not self._closed:
+        elif self._leaving:
+            # This one ends by itself, with its own words; who has gone is no loss now.
+            with self._changed:
+                self._alone = self._alone or 'left' not in message
+                self._changed.notify_all()
+        elif message.get('left') != self._index:
             error = self._at_end(message)
             with self._changed:
                 self._error = self._error or error

@@ -35,10 +35,7 @@ _STORE = flags.DEFINE_string(
 )
 _CHECKPOINT = flags.DEFINE_integer('checkpoint', None, 'Update; default: the newest.')
 _AVERAGE = flags.DEFINE_float(
-    'average',
-    None,
-    'Decay of the moving average of weights to use, of those that the run keeps; '
-    'default: training.ema_decay.',
+    'average', None, 'Decay of the moving average of weights; default: the first.'
 )
 _SKIP_EXISTING = flags.DEFINE_bool(
     'skip_existing', False, 'Leave starts that are there already, whole, as they are.'

@@ -29,6 +29,9 @@ _UTILISATION = flags.DEFINE_float(
 _RATE = flags.DEFINE_float(
     'rate', None, 'Updates per second that were measured at first.', lower_bound=0
 )
+_READ = flags.DEFINE_float(
+    'read_mb_per_s', None, 'Decoded MB that a process reads.', lower_bound=0
+)
 _PRICE = flags.DEFINE_float('price_per_hour', None, 'Of a device.', lower_bound=0)
 
 
@@ -46,6 +49,7 @@ def main() -> None:
         peak_tflops=_PEAK.value,
         utilisation=_UTILISATION.value,
         rate=_RATE.value,
+        read_mb_per_s=_READ.value,
         price_per_hour=_PRICE.value,
     )
     planner.plan(plan.with_mesh(setup, _MESH.value), machine)

@@ -7,16 +7,24 @@ Any key of the config can be set on the command line, also one that the file doe
 mention (--print_config shows them all):
   python scripts/train.py --config=configs/ncep_sample.py --workdir=runs/ncep \
       --config.data.store=ncep.zarr --config.loss.variable_weights.temperature=2
+
+Several processes train together where a cluster starts them (docs/training.md), or
+where each is started with its number:
+  python scripts/train.py --config=... --workdir=... \
+      --coordinator=node1:8476 --num_processes=4 --process=2
 """
 
 from absl import flags
 
-from learning import command_line, config_flags
+from learning import command_line, config_flags, process_flags
 
 _CONFIG = config_flags.define('config', 'configs/*.py, or the config.json of a run.')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run directory.')
 _PRINT_CONFIG = flags.DEFINE_bool(
     'print_config', False, 'Print the whole config, with its defaults, and exit.'
+)
+_PROFILE = flags.DEFINE_string(
+    'profile', None, 'FIRST:LAST: updates to trace, into the folder profile of the run.'
 )
 flags.register_multi_flags_validator(
     ['workdir', 'print_config'],
@@ -34,9 +42,12 @@ def main() -> None:
     if _PRINT_CONFIG.value:
         print(setup.to_json(), end='')
         return
+    from learning.profiling import Profile
     from weather.training.trainer import train
 
-    train(setup, _WORKDIR.value)
+    profile = Profile.parse(_PROFILE.value) if _PROFILE.value else None
+    with process_flags.connected():
+        train(setup, _WORKDIR.value, profile=profile)
 
 
 if __name__ == '__main__':

@@ -30,16 +30,17 @@ FLOORS = (
         'learning.config_flags',
         'learning.spelling',
         'learning.signals',
+        'learning.flops',
         'learning.lock',
         'learning.clusters',
         'learning.hub',
         'learning.seat',
-        'learning.processes',
         'learning.checksums',
-        'learning.processes',
     ),
     (
         'learning.command_line',
+        'learning.process_flags',
+        'learning.profiling',
         'learning.problems',
         'learning.copies',
         'learning.loss_log',
@@ -52,12 +53,14 @@ FLOORS = (
     ('learning.settings',),
     ('learning.optimizer', 'learning.sharding'),
     ('learning.update',),
+    ('learning.task',),
     ('learning.fit',),
     ('learning',),
     # Knows no weather: it starts a command.
     ('launching',),
     ('weather.variables', 'weather.outputs'),
     ('weather.entries',),
+    ('weather.schedule',),
     ('weather.experiment',),
     ('weather.workdir',),
     ('weather.data',),
@@ -77,6 +80,10 @@ HOME_OF_XARRAY = (
 # Modules without a test file of their own: they are parts of something that is tested
 # as a whole, because only the whole has an independent answer. The test of which:
 TESTED_WITH = {
+    'learning.task': 'learning/test_fit.py',
+    'weather.schedule': 'weather/test_experiment.py',
+    'weather.training.layouts': 'weather/training/test_processes.py',
+    'weather.training.origin': 'weather/training/test_trainer.py',
     'sphere_ops.fields': 'sphere_ops/test_transform.py',
     'sphere_ops.legendre': 'sphere_ops/test_transform.py',
     'sphere_ops.reflection': 'sphere_ops/test_fourier.py',
@@ -87,8 +94,9 @@ TESTED_WITH = {
     'learning.copies': 'learning/test_loss_log.py',
     'learning.commit': 'learning/test_checkpoint.py',
     'learning.unsigned': 'learning/test_checkpoint.py',
+    'learning.process_flags': 'learning/test_processes.py',
+    'learning.profiling': 'learning/test_processes.py',
     'learning.problems': 'weather/test_experiment.py',
-    'learning.settings': 'learning/test_optimizer.py',
     'learning.signals': 'learning/test_fit.py',
     'learning.spelling': 'weather/test_variables.py',
     'launching.code': 'launching/test_launch.py',
@@ -123,6 +131,9 @@ TESTED_WITH = {
     'weather.evaluation.normals': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.pairing': 'weather/evaluation/test_evaluate.py',
     'weather.evaluation.shared': 'weather/evaluation/test_evaluate.py',
+    'weather.training.banner': 'weather/training/test_trainer.py',
+    'weather.training.plan_text': 'weather/training/test_plan.py',
+    'weather.training.proposals': 'weather/training/test_plan.py',
     'weather.training.loss': 'weather/training/test_trainer.py',
     'weather.training.validation': 'weather/training/test_trainer.py',
     'weather.training.task': 'weather/training/test_trainer.py',
@@ -271,7 +282,8 @@ def test_scripts_hold_no_ideas(path):
         module = getattr(node, 'module', None) or node.names[0].name
         light = module.split('.')[0] in ('absl', 'collections') or (
             module == 'learning'
-            and {alias.name for alias in node.names} <= {'command_line', 'config_flags'}
+            and {alias.name for alias in node.names}
+            <= {'command_line', 'config_flags', 'process_flags'}
         )
         assert light, f'{path.name} imports {module} before --help can answer'
     assert 'Example' in ast.get_docstring(ast.parse(path.read_text()))

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from learning import checksums, lock, once, processes
+from learning.addresses import place
 from learning.checkpoint import Checkpoints, SaveError
 from learning.clusters import Place
 from learning.loss_log import LossLog
@@ -59,11 +60,13 @@ def main(directory, rank):
             saved.save(40, items(40), {'of': 40})
             saved.wait()
             seen['again'] = saved.newest_whole()
+        write = checksums.write
         if rank == 0:
             checksums.write = full
         with Checkpoints(directory) as saved:
             saved.save(50, items(50), {})
             seen['full'] = error_of(saved.wait, SaveError)
+        checksums.write = write
         # As it looks where a disk is not shared.
         there, pathlib.Path.is_dir = pathlib.Path.is_dir, lambda path: rank == 0
         with Checkpoints(directory) as saved:
@@ -83,8 +86,8 @@ def full(*_):
 
 
 if __name__ == '__main__':
-    address, rank, directory = sys.argv[1:]
-    place = Place(address, count=2, index=int(rank))
-    with processes.connected(place):
-        seen = main(pathlib.Path(directory), int(rank))
-    pathlib.Path(directory).with_name(f'seen_{rank}.json').write_text(json.dumps(seen))
+    address, rank, text = sys.argv[1:]
+    directory = place(text)
+    with processes.connected(Place(address, count=2, index=int(rank))):
+        seen = main(directory, int(rank))
+    (directory.parent / f'seen_{rank}.json').write_text(json.dumps(seen))

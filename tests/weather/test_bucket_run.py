@@ -70,6 +70,7 @@ def test_all_that_a_run_leaves_is_there_and_nothing_else(run):
     }
 
 
+@pytest.mark.slow
 def test_it_is_the_run_that_a_disk_would_have(run, setup, tmp_path):
     train(setup, tmp_path / 'run')
     here = Workdir(tmp_path / 'run')

@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from learning.flops import Flops, count_flops
 from learning.settings import Stage
-from learning.update import TrainState, Update, init_train_state, make_update
+from learning.update import TrainState, init_train_state, make_update
 from weather.data.forcings import CLOCK
 from weather.experiment import Experiment, Training
 from weather.model.forecaster import Forecaster
@@ -122,8 +122,10 @@ def _rollouts(phase: Phase, model: Forecaster) -> jax.Array | None:
     return jnp.zeros((*shape, len(model.channels)), jnp.float32)
 
 
-def abstract_batch(setup: Experiment, phase: Phase) -> DeviceBatch:
-    """Shapes of a batch."""
+def abstract_batch(setup: Experiment, phase: Phase) -> Any:
+    """Shapes of a `DeviceBatch`."""
+    # Shapes in place of arrays, which types do not know of.
+    make: Any = DeviceBatch
     rows, steps = phase.settings.batch_size, phase.num_steps
     fields = {
         name: jax.ShapeDtypeStruct(
@@ -133,12 +135,12 @@ def abstract_batch(setup: Experiment, phase: Phase) -> DeviceBatch:
     }
     clocks = jax.ShapeDtypeStruct((rows, steps, len(CLOCK)), jnp.float32)
     if not phase.settings.replay:
-        return DeviceBatch(fields, clocks)
+        return make(fields, clocks)
     slot = jax.ShapeDtypeStruct((), jnp.int32)
-    return DeviceBatch(fields, clocks, slot, jax.ShapeDtypeStruct((rows,), jnp.bool_))
+    return make(fields, clocks, slot, jax.ShapeDtypeStruct((rows,), jnp.bool_))
 
 
-def build_update(setup: Experiment, model: Any, phase: Phase) -> Update:
+def build_update(setup: Experiment, model: Any, phase: Phase) -> Any:
     """The update of a phase, as training builds it."""
     weights = channel_weights(model.channels, setup.loss)
     settings = phase.settings
@@ -163,10 +165,13 @@ def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
         compiled = update.lower(*placed).compile(compiler_options=_OPTIONS)
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    sizes = [_bytes_per_device(tree) for tree in placed]
     return Program(
-        *(_bytes_per_device(tree) for tree in placed),
-        memory.temp_size_in_bytes + results,
-        flops,
+        state=sizes[0],
+        model=sizes[1],
+        batch=sizes[2],
+        workspace=memory.temp_size_in_bytes + results,
+        flops=flops,
     )
 
 

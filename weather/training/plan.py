@@ -45,6 +45,8 @@ class Machine:
       peak_tflops: of a device, as its maker states it, of products of matrices.
       utilisation: fraction of it that is reached; the log of a training says it.
       rate: updates per second that were measured in the first phase.
+      read_mb_per_s: decoded fields that a process can read, `benchmarks/loader.py`
+        measures it; an update takes no less than the reading of its batch.
       price_per_hour: of a device.
     """
 
@@ -54,6 +56,7 @@ class Machine:
     peak_tflops: float | None = None
     utilisation: float = 0.3
     rate: float | None = None
+    read_mb_per_s: float | None = None
     price_per_hour: float | None = None
 
     @property
@@ -65,13 +68,21 @@ class Machine:
         """Whether every device can hold what the program holds."""
         return self.hbm_gib is None or program.total <= self.hbm_gib * GIB
 
-    def seconds(self, flops: float, first_flops: float) -> float | None:
-        """Time of an update with `flops`, where one can be told.
+    def seconds(self, flops: float, first_flops: float, num_bytes: int) -> float | None:
+        """Time of an update, where one can be told.
 
         Args:
           flops: of products of matrices, of the update.
           first_flops: of one of the first phase, whose rate may be known.
+          num_bytes: that it reads.
         """
+        computing = self._computing(flops, first_flops)
+        if computing is None or self.read_mb_per_s is None:
+            return computing
+        reading = num_bytes / (self.num_processes * self.read_mb_per_s * 1e6)
+        return max(computing, reading)
+
+    def _computing(self, flops: float, first_flops: float) -> float | None:
         if self.rate is not None:
             return flops / first_flops / self.rate
         if self.peak_tflops is None:
@@ -182,7 +193,7 @@ def make_plan(
     Raises:
       ValueError: the mesh is impossible; names those that are possible.
     """
-    mesh = mesh_of(setup)
+    mesh = mesh_of(setup, machine)
     found = [(phase, compiled(setup, phase, mesh)) for phase in phases(setup.training)]
     first = found[0][1].flops.matmul
     with jax.set_mesh(mesh):
@@ -196,7 +207,7 @@ def make_plan(
             program,
             host_bytes(setup, phase, machine) + checkpoint,
             read_bytes(setup, phase),
-            machine.seconds(program.flops.matmul, first),
+            machine.seconds(program.flops.matmul, first, read_bytes(setup, phase)),
         )
         for phase, program in found
     ]
@@ -211,9 +222,9 @@ def make_plan(
     )
 
 
-def mesh_of(setup: Experiment) -> Mesh:
+def mesh_of(setup: Experiment, machine: Machine) -> Mesh:
     """The mesh that training would make of the devices."""
-    return make_mesh(setup.devices)
+    return make_mesh(setup.devices, jax.devices()[: machine.num_devices])
 
 
 def read_bytes(setup: Experiment, phase: Phase) -> int:

@@ -58,7 +58,7 @@ def _row(plan: Plan, needs: Needs) -> tuple[str, ...]:
         f'{phase.num_updates:,.0f}',
         str(phase.num_steps),
         str(phase.settings.batch_size),
-        f'{program.total / GIB:.3f}',
+        f'{program.total / GIB:.4g}',
         _gb(needs.host_bytes),
         f'{megabytes:.4g}',
         '-' if seconds is None else f'{megabytes / seconds:.4g}',
@@ -79,15 +79,20 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 def _totals(plan: Plan) -> list[str]:
     largest = plan.largest.program
     lines = [
-        f'a device holds at most {largest.total / GIB:.3f} GiB: state '
-        f'{largest.state / GIB:.3f}, two batches {2 * largest.batch / GIB:.3f}, tables '
-        f'{largest.model / GIB:.3f}, workspace {largest.workspace / GIB:.3f} (compiled '
+        f'a device holds at most {largest.total / GIB:.4g} GiB: state '
+        f'{largest.state / GIB:.4g}, two batches {2 * largest.batch / GIB:.4g}, tables '
+        f'{largest.model / GIB:.4g}, workspace {largest.workspace / GIB:.4g} (compiled '
         'for CPUs: other compilers may differ)'
     ]
     if plan.days is None:
         lines.append('time: unknown; say --rate, or --peak_tflops and --utilisation')
     else:
         lines.append(f'time: {plan.days:.3g} days, {_basis(plan)}')
+        if plan.machine.read_mb_per_s is None:
+            lines.append(
+                'the wait for data is not in it: see MB/s, over all processes, and '
+                '--read_mb_per_s'
+            )
     if plan.cost is not None:
         lines.append(f'cost: {plan.cost:,.0f}')
     return lines
@@ -108,12 +113,12 @@ def verdict(plan: Plan, proposal: Proposal | None) -> str:
     phase, program = plan.largest.phase, plan.largest.program
     text = (
         f'expected at most {plan.machine.hbm_gib:g} GiB on a device, got '
-        f'{program.total / GIB:.3f} GiB in stage {phase.stage.number} with '
+        f'{program.total / GIB:.4g} GiB in stage {phase.stage.number} with '
         f'{phase.num_steps} steps and batch_size={phase.settings.batch_size}'
     )
     if proposal is None:
         return f'{text}; nothing is left to split: more devices, or a smaller model'
-    size = f'{proposal.program.total / GIB:.3f} GiB'
+    size = f'{proposal.program.total / GIB:.4g} GiB'
     if proposal.fits:
         return f'{text}; {size} with {proposal.flags}'
     return (

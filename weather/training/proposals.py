@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shlex
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,12 +15,6 @@ from weather.training.ahead import Program, compile_update, phases
 from weather.training.plan import Compile, Plan, mesh_of
 
 Changes = Mapping[str, Any]
-# What is left out again where it fits without, the dearest first.
-_GROUPS = (
-    ('devices.parameters',),
-    ('devices.data', 'devices.space'),
-    ('model.remat',),
-)
 # Programs that are compiled, at most: each takes up to minutes.
 _MOST = 16
 
@@ -41,9 +36,8 @@ class Proposal:
     @property
     def flags(self) -> str:
         """The changes as a command line has them."""
-        return ' '.join(
-            f'--config.{key}={value}' for key, value in self.changes.items()
-        )
+        changes = self.changes.items()
+        return ' '.join(f'--config.{k}={shlex.quote(str(v))}' for k, v in changes)
 
 
 def propose(plan: Plan, compiled: Compile = compile_update) -> Proposal | None:
@@ -64,7 +58,7 @@ def propose(plan: Plan, compiled: Compile = compile_update) -> Proposal | None:
     for changes in itertools.islice(_rungs(plan), _MOST):
         found = attempt(changes)
         if found is not None and found.fits:
-            return _without_needless(found, attempt)
+            return _without_needless(plan, found, attempt)
         tried += [found] if found is not None else []
     return min(tried, key=lambda found: found.program.total, default=None)
 
@@ -98,16 +92,37 @@ def _harmless(plan: Plan) -> dict[str, Any]:
 
 
 def _without_needless(
-    found: Proposal, attempt: Callable[[Changes], Proposal | None]
+    plan: Plan, found: Proposal, attempt: Callable[[Changes], Proposal | None]
 ) -> Proposal:
-    """The same without changes that it fits without."""
-    for group in _GROUPS:
+    """The same with less of what it fits with less of."""
+    for group, less in _less(plan):
+        if not group & set(found.changes):
+            continue
         fewer = {k: value for k, value in found.changes.items() if k not in group}
-        if fewer and len(fewer) < len(found.changes):
-            without = attempt(fewer)
+        for changes in [dict[str, Any](), *less]:
+            if not fewer | changes or fewer | changes == found.changes:
+                continue
+            without = attempt(fewer | changes)
             if without is not None and without.fits:
                 found = without
+                break
     return found
+
+
+def _less(plan: Plan) -> list[tuple[set[str], list[dict[str, Any]]]]:
+    """Keys that belong together, the dearest first, with what saves less than all."""
+    meshes: list[dict[str, Any]] = [
+        {'devices.data': data, 'devices.space': space}
+        for data, space in _finer_meshes(plan)[:-1]
+    ]
+    remats: list[dict[str, Any]] = [
+        {'model.remat': remat} for remat in _stronger_remat(plan.setup.model.remat)[:-1]
+    ]
+    return [
+        ({'devices.parameters'}, []),
+        ({'devices.data', 'devices.space'}, meshes),
+        ({'model.remat'}, remats),
+    ]
 
 
 def _stronger_remat(remat: str) -> list[str]:
@@ -148,7 +163,7 @@ def _try(
     try:
         setup = plan.setup.with_changes(changes)
         phase = list(phases(setup.training))[number]
-        program = compiled(setup, phase, mesh_of(setup))
+        program = compiled(setup, phase, mesh_of(setup, plan.machine))
     except (ConfigError, ValueError):
         return None  # The schema, or the mesh, does not know such a thing.
     return Proposal(changes, program, plan.machine.fits(program))

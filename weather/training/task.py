@@ -246,10 +246,11 @@ class WeatherTask:
             for step, part in enumerate(_parts(values, 'loss'), start=1)
         )
         rate = values['updates_per_second']
+        batch_size = training.stage_of(update - 1).settings.batch_size
         return (
-            f'update {update}/{training.num_updates}  loss {values["loss"]:.3f} '
+            f'update {update}/{training.total_updates}  loss {values["loss"]:.3f} '
             f'({shown})  gradient {values["gradient_norm"]:.2f}  {rate:.2f} updates/s '
-            f'{rate * training.batch_size:.1f} windows/s'
+            f'{rate * batch_size:.1f} windows/s'
         )
 
     def describe(self, update: int, failures: Failures) -> dict[str, Any]:

@@ -5,29 +5,47 @@ from __future__ import annotations
 import pathlib
 
 import jax
-import numpy as np
 
-from learning import lock
+from learning import lock, once, processes
 from learning.checkpoint import Checkpoints
 from learning.files import clear_leftovers
 from learning.fit import Record, fit, has_ended
-from learning.sharding import check_batch_size, make_mesh
-from weather.data.loader import GIGABYTE, Loader, Part
+from learning.profiling import Profile
+from learning.sharding import (
+    Mesh,
+    check_batch_size,
+    check_num_lat,
+    local_part,
+    make_mesh,
+)
+from weather.data.loader import GIGABYTE, WHOLE, Loader, Part
 from weather.data.preparation import Preparation, prepare_run
 from weather.data.sources import named_by
 from weather.data.store import Atmosphere, open_atmosphere
 from weather.data.windows import WindowIndex, model_step
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
+from weather.training.banner import banner
 from weather.training.origin import Origin
 from weather.training.task import Loaders, WeatherTask
 from weather.workdir import Workdir
 
-_HOUR = np.timedelta64(1, 'h')
 
-
-def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
+def train(
+    setup: Experiment,
+    workdir: str | pathlib.Path,
+    *,
+    profile: Profile | None = None,
+) -> None:
     """Trains an experiment, from the newest whole checkpoint in `workdir` if any.
+
+    Several processes (`learning.processes.connected`) call this alike. What is decided
+    the first decides for all; it alone writes, and prepares.
+
+    Args:
+      setup: the experiment.
+      workdir: the run directory, the same for all processes.
+      profile: updates to trace.
 
     Raises:
       WorkdirError: the directory, or a checkpoint in it, is of another config.
@@ -39,19 +57,42 @@ def train(setup: Experiment, workdir: str | pathlib.Path) -> None:
       Interrupted: a signal has asked to end; what was done is saved.
     """
     files = Workdir(workdir)
+    _check_alike(setup)
+    mesh = make_mesh(setup.devices)
     # Cheap refusals first, and before the directory is touched.
-    check_batch_size(setup.training.batch_size, make_mesh())
+    for stage in setup.training.plan():
+        check_batch_size(stage.settings.batch_size, mesh)
+    check_num_lat(setup.grid.num_lat, mesh)
     atmosphere = open_training_store(setup)
     check_periods(setup, atmosphere)
-    with lock.hold(files.path, work='training'):
-        keep, best = setup.training.keep_checkpoints, setup.training.keep_best
-        with Checkpoints(files.checkpoints, keep=keep, keep_best=best) as saved:
-            newest = saved.newest_whole()
-            metadata = None if newest is None else saved.metadata(newest)
-            setup = files.claim(setup, metadata)
-            clear_leftovers(files.path)
-            saved.clear_leftovers()
-            _train(setup, files, saved, atmosphere, newest)
+    training = setup.training
+    with (
+        jax.set_mesh(mesh),
+        lock.hold(files.path, work='training'),
+        Checkpoints(
+            files.checkpoints,
+            keep=training.keep_checkpoints,
+            keep_best=training.keep_best,
+            keep_every=training.keep_every,
+        ) as saved,
+    ):
+        newest = saved.newest_whole()
+        metadata = None if newest is None else saved.metadata(newest)
+        setup = once.for_all(lambda: files.claim(setup, metadata))
+        once.for_all(lambda: clear_leftovers(files.path))
+        saved.clear_leftovers()
+        _train(setup, files, saved, atmosphere, newest, mesh, profile)
+
+
+def _check_alike(setup: Experiment) -> None:
+    """Refuses processes that were started with other configs."""
+    digests = processes.gather(setup.digest, channel='config')
+    other = [n for n, digest in enumerate(digests) if digest != digests[0]]
+    if other:
+        raise ValueError(
+            f'expected one config for all processes, got {digests[0]} in process 0 '
+            f'and {digests[other[0]]} in process {other[0]}; give all the same --config'
+        )
 
 
 def _train(
@@ -60,6 +101,8 @@ def _train(
     saved: Checkpoints,
     atmosphere: Atmosphere,
     newest: int | None,
+    mesh: Mesh,
+    profile: Profile | None,
 ) -> None:
     # Before preparation, which may read all of the data: there may be nothing to do.
     last = setup.training.total_updates
@@ -75,14 +118,18 @@ def _train(
             return
     # The checkpoints of a run that has begun hold all that it took from another.
     origin = Origin.read(setup) if newest is None else None
-    prepared = prepare_run(setup, atmosphere, files)
-    loaders = make_loaders(setup, atmosphere, prepared)
+    # By one, while the others wait, however long it takes to read all of the data.
+    prepared = once.for_all(lambda: prepare_run(setup, atmosphere, files))
+    loaders = make_loaders(setup, atmosphere, prepared, mesh)
     model = make_model(setup, atmosphere, prepared)
     if origin is not None:
         print(origin.summary(model), flush=True)
         model = origin.scaled(model)
-    task = WeatherTask(setup, model, loaders, make_mesh(), origin)
-    print(_banner(setup, task, loaders), flush=True)
+    task = WeatherTask(setup, model, loaders, mesh, origin)
+    if profile is not None:
+        update = profile.around(task.update, files.path / 'profile')
+        task.update = update  # type: ignore[method-assign]
+    print(banner(setup, task, loaders, mesh), flush=True)
     if newest is not None:
         print(f'resuming after update {newest}', flush=True)
     fit(
@@ -124,10 +171,21 @@ def check_periods(setup: Experiment, atmosphere: Atmosphere) -> None:
 
 
 def make_loaders(
-    setup: Experiment, atmosphere: Atmosphere, prepared: Preparation
+    setup: Experiment,
+    atmosphere: Atmosphere,
+    prepared: Preparation,
+    mesh: Mesh | None = None,
 ) -> Loaders:
-    """Builds the loaders of both periods, for this process and without NaN."""
+    """Builds the loaders of both periods, for this process and without NaN.
+
+    Args:
+      setup: the experiment.
+      atmosphere: its opened store.
+      prepared: its statistics and missing values.
+      mesh: devices, of several processes perhaps; None for those of this one.
+    """
     data, training = setup.data, setup.training
+    rows, latitudes = local_parts(mesh)
     step = model_step(atmosphere.times, data.timestep_hours)
 
     def loader(
@@ -146,7 +204,8 @@ def make_loaders(
             cache_bytes=int(cache_gb * GIGABYTE),
             prefetch_bytes=int(prefetch_gb * GIGABYTE),
             num_threads=data.num_threads,
-            part=Part(jax.process_index(), jax.process_count()),
+            part=rows,
+            latitudes=latitudes,
         )
 
     # Validation batches are the same in every run, whatever its seed; one is read
@@ -165,17 +224,10 @@ def make_model(
     return Forecaster.from_data(setup, prepared.statistics, stored)
 
 
-def _banner(setup: Experiment, task: WeatherTask, loaders: Loaders) -> str:
-    windows = loaders.training.windows.starts(setup.training.num_steps(0))
-    most = loaders.training.most_bytes(setup.training.max_steps) / GIGABYTE
-    seen = ' and '.join(setup.data.trained_on)
-    warning = f'\nwarning: {seen} overlap training: scores there show no skill'
-    return (
-        f'{setup.data.store}: {setup.grid.num_lat}x{setup.grid.num_lon} '
-        f'{setup.grid.kind} grid, {len(task.model.channels)} channels, '
-        f'step {task.timestep / _HOUR:g} h, {len(windows)} training windows, '
-        f'at most {most:.2g} GB of fields in memory\n'
-        f'model: {task.model.num_parameters:,} parameters; '
-        f'devices: {len(jax.devices())} {jax.devices()[0].platform}; '
-        f'config {setup.digest}{warning if seen else ""}'
-    )
+def local_parts(mesh: Mesh | None) -> tuple[Part, Part]:
+    """Rows and latitudes of a batch that this process reads."""
+    if mesh is None:
+        return WHOLE, WHOLE
+    own = local_part(mesh)
+    rows, latitudes = own.rows, own.latitudes
+    return Part(rows.index, rows.count), Part(latitudes.index, latitudes.count)

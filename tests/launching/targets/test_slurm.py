@@ -1,15 +1,23 @@
 """SLURM: the batch script really runs, its processes too, and is queued again."""
 
+import contextlib
+import os
+import pathlib
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from launching.job import LaunchError
+from launching.launch import CHECKOUT
 from launching.targets import slurm
 from learning.schema import ConfigError
 from tests.launching.stubs import Programs, make_job
+from tests.weather import tiny
+from weather.experiment import Experiment
 
 # What Slurm does with a batch script: it runs, and again whenever it was queued again.
 SBATCH = """
@@ -161,6 +169,11 @@ def test_an_error_between_signals_does_not_stop(tmp_path, programs):
     assert (done.returncode, left) == (0, 0)
 
 
+def test_processes_that_did_not_come_are_waited_for_again(tmp_path, programs):
+    done, left = outcomes(tmp_path, programs, 75, 75, 75, 0)
+    assert (done.returncode, left) == (0, 0)
+
+
 def test_a_file_asks_for_no_further_attempt(tmp_path, programs):
     (tmp_path / 'stop').touch()
     done, left = outcomes(tmp_path, programs, 143, 0)
@@ -251,3 +264,62 @@ def test_a_workdir_that_depends_on_where_one_stands_is_refused():
 def test_impossible_wishes_are_refused(wrong):
     with pytest.raises(ConfigError):
         options(**wrong)
+
+
+def processes_of(script: str) -> list[int]:
+    """The processes of Python that run a script themselves."""
+    found = []
+    for path in pathlib.Path('/proc').glob('[0-9]*/cmdline'):
+        with contextlib.suppress(OSError):  # One that has just ended.
+            if path.read_bytes().split(b'\0')[1:2] == [script.encode()]:
+                found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_real_training_of_two_processes_is_stopped_queued_again_and_done(tmp_path):
+    # All of it: launch.py, sbatch, the script, srun, train.py, SIGTERM, and once more.
+    programs = Programs(tmp_path / 'bin')
+    for name, body in {'sbatch': SBATCH, 'scontrol': SCONTROL, 'srun': SRUN}.items():
+        programs.add(name, body)
+    store = tmp_path / 'tiny.zarr'
+    tiny.write_store(store)
+    entries = tiny.entries(store)
+    entries['training'] |= {
+        'num_updates': 400,
+        'checkpoint_every': 1000,
+        'validate_every': 1000,
+    }
+    config = tmp_path / 'config.json'
+    config.write_text(Experiment.from_config(entries).to_json())
+    told = {'SLURM_JOB_ID': '7', 'SLURM_NTASKS': '2', 'JAX_PLATFORMS': 'cpu'}
+    told |= {'QUEUED': str(tmp_path / 'queued'), 'PYTHONPATH': str(CHECKOUT)}
+    flags = [
+        *(f'--config={config}', '--target=slurm', '--name=run', '--launch.nodes=2'),
+        *(f'--workdir={tmp_path}/run', f'--folder={tmp_path}/launch'),
+        *('--launch.gpus_per_node=0', f'--launch.environment={sys.prefix}'),
+    ]
+    out = tmp_path / 'out.txt'
+    with out.open('w') as file:
+        launched = subprocess.Popen(
+            [sys.executable, str(CHECKOUT / 'scripts/launch.py'), *flags],
+            env=programs.environment | told,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    while launched.poll() is None and 'update 3/400' not in out.read_text():
+        time.sleep(0.2)
+    trainings = processes_of(f'{tmp_path}/launch/train.py')
+    assert len(trainings) == 2, out.read_text()
+    for process in trainings:
+        os.kill(process, signal.SIGTERM)
+    assert launched.wait() == 0, out.read_text()
+    text = out.read_text()
+    for part in (
+        'stopped by SIGTERM',
+        'ended with 143',
+        'resuming',
+        'training is done',
+    ):
+        assert part in text
+    assert programs.calls('scontrol') == [['scontrol', 'requeue', '7']]

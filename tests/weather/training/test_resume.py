@@ -16,13 +16,14 @@ from weather.workdir import Workdir
 TRAIN = """
 import sys
 from tests.weather import tiny
+from weather.data.loader import Loader
 from weather.training import trainer
 
-make_loaders = trainer.make_loaders
+with_windows = Loader.with_windows
 
-def noting(*arguments):
-    loaders = make_loaders(*arguments)
-    read = loaders.training.batches
+def noting(*arguments, **options):
+    loader = with_windows(*arguments, **options)
+    read = loader.batches
 
     def batches(first, last, num_steps_at):
         for update, batch in enumerate(read(first, last, num_steps_at), start=first):
@@ -30,10 +31,10 @@ def noting(*arguments):
                 notes.write(f'{update} {" ".join(batch.digests())}\\n')
             yield batch
 
-    loaders.training.batches = batches
-    return loaders
+    loader.batches = batches
+    return loader
 
-trainer.make_loaders = noting
+Loader.with_windows = noting
 trainer.train(tiny.setup(sys.argv[1]), sys.argv[2])
 """
 
