@@ -96,7 +96,7 @@ class SpinTransform:
         return self.replace(  # type: ignore[attr-defined]
             tables=jax.tree.map(lambda _: sharding.table_layout(), self.tables),
             waves=jax.tree.map(lambda _: everywhere, self.waves),
-            weights=sharding.field_layout(),
+            weights=everywhere,
         )
 
     def to_spectral(self, fields: Mapping[int, jax.Array]) -> SpinCoefficients:

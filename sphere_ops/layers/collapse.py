@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from sphere_ops import sharding
 from sphere_ops.fields import SpinCoefficients
 from sphere_ops.layers.channels import channel_product
 from sphere_ops.layers.norms import add_constant
@@ -47,6 +48,11 @@ class PhaseCollapse(nn.Module):
 
     def _dense(self, channels: int, name: str) -> nn.Dense:
         def product(values, kernel, *_, **__):
+            if sharding.num_parts() > 1:
+                # Rows of samples and of latitudes, both split, have no common axis.
+                axes = 'abcdefgh'[: values.ndim - 1]
+                subscripts = f'{axes}i,io->{axes}o'
+                return channel_product(subscripts, values, kernel, self.dtype)
             rows = values.reshape(-1, values.shape[-1])
             rows = channel_product('ri,io->ro', rows, kernel, self.dtype)
             return rows.reshape(*values.shape[:-1], -1)
