@@ -26,6 +26,11 @@ from weather.training.loss import (
 )
 
 NUM_STEPS, BATCH, UPDATES = 2, 8, 2
+# Three quarters of the time would be the optimisation of machine code.
+QUICK = {
+    'xla_backend_optimization_level': 0,
+    'xla_llvm_disable_expensive_passes': True,
+}
 WINDS = 'u_component_of_wind', 'v_component_of_wind'
 SETUP = full_size().with_changes(
     {
@@ -62,7 +67,7 @@ def batch():
 def outcome(devices, mesh):
     """Losses, parameters, gradients' moments, and collectives by program."""
     model = Forecaster.without_data(SETUP)
-    weights = model.init(jax.random.key(0))
+    weights = jax.jit(Forecaster.init)(model, jax.random.key(0))
     # No kernel is zero: all have a gradient.
     weights = {**weights, 'params': random_like(weights['params'], 0.05)}
     state = init_train_state(weights, SETUP.training)
@@ -72,15 +77,15 @@ def outcome(devices, mesh):
     kernels = channel_weights(model.channels, SETUP.loss)
     loss = make_loss(kernels, SETUP.training)
     update = make_update(loss, SETUP.training, None, devices)
-    update = update.lower(state, model, rows).compile()
-    validate = make_validation(kernels).lower(state.weights, model, rows).compile()
+    update = update.lower(state, model, rows).compile(QUICK)
+    validate = make_validation(kernels).lower(state.weights, model, rows).compile(QUICK)
     forward = validate(state.weights, model, rows).losses
     losses = []
     for _ in range(UPDATES):
         state, result = update(state, model, rows)
         losses.append(float(result.loss))
     transform = jax.jit(SpinTransform.to_spectral)
-    spectral = transform.lower(model.transforms.state, _fields(mesh)).compile()
+    spectral = transform.lower(model.transforms.state, _fields(mesh)).compile(QUICK)
     programs = {'transform': spectral, 'forward': validate, 'update': update}
     return (
         {'forward': np.asarray(forward), 'losses': np.array(losses)},

@@ -12,8 +12,16 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-FAST = ('8x1:replicated', '4x2:sharded', '2x4:replicated', '1x8:sharded')
-SLOW = ('8x1:sharded', '4x2:replicated', '2x4:sharded', '1x8:replicated')
+FAST = ('2x4:sharded',)
+SLOW = (
+    '8x1:replicated',
+    '8x1:sharded',
+    '4x2:replicated',
+    '4x2:sharded',
+    '2x4:replicated',
+    '1x8:replicated',
+    '1x8:sharded',
+)
 # float32 sums in another order: each of a step's some hundred sums is off by a few
 # 1e-7, and steps add up.
 ROUND_OFF = 1e-5
@@ -52,38 +60,21 @@ def slow():
     return found_on(SLOW)
 
 
-def check_equal(found, case):
+def check_errors(found, case):
     errors = found[case]['errors']
     assert max(errors['forward'], errors['losses']) < ROUND_OFF, errors
     assert max(errors['weights'], errors['moments']) < OF_UPDATES, errors
 
 
-@pytest.mark.parametrize('case', FAST)
-def test_a_mesh_gives_the_losses_and_parameters_of_one_device(fast, case):
-    check_equal(fast, case)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('case', SLOW)
-def test_every_mesh_does_so_with_either_layout(slow, case):
-    check_equal(slow, case)
-
-
-@pytest.mark.parametrize('case', FAST)
-def test_a_transform_has_its_one_exchange_and_no_more(fast, case):
-    runs = fast[case]['collectives']['transform']['runs']
-    assert runs == ({} if '8x1' in case else {'all-to-all': OF_ALL})
-
-
-@pytest.mark.parametrize('case', FAST)
-def test_an_update_has_the_collectives_that_are_meant(fast, case):
-    kernels = fast['kernels']
-    update = fast[case]['collectives']['update']
-    runs, largest = update['runs'], update['largest']
-    meant = {'all-to-all', 'all-reduce', 'all-gather'}
-    assert set(runs) <= meant
-    # Forward, anew (all but the last way to the grid), and backward.
+def check_collectives(found, case):
     exchanges = 0 if '8x1' in case else NUM_STEPS * (3 * OF_STEP - OF_ALL)
+    programs, kernels = found[case]['collectives'], found['kernels']
+    assert programs['transform']['runs'] == (
+        {'all-to-all': OF_ALL} if exchanges else {}
+    )
+    runs, largest = programs['update']['runs'], programs['update']['largest']
+    assert set(runs) <= {'all-to-all', 'all-reduce', 'all-gather'}
+    # Forward, anew (all but the last way to the grid), and backward.
     assert runs.get('all-to-all', 0) == exchanges
     # No field is gathered: kernels are, each once in an update, where they are split.
     assert runs.get('all-gather', 0) <= ('sharded' in case) * len(kernels)
@@ -92,7 +83,29 @@ def test_an_update_has_the_collectives_that_are_meant(fast, case):
     assert largest['all-reduce'] <= 1.1 * sum(kernels)
 
 
+def check_state(found, case):
+    alone, here = found['alone']['state_bytes'], found[case]['state_bytes']
+    assert here == alone if 'replicated' in case else here < alone / 4
+
+
+@pytest.mark.parametrize('case', FAST)
+def test_a_mesh_gives_the_losses_and_parameters_of_one_device(fast, case):
+    check_errors(fast, case)
+
+
+@pytest.mark.parametrize('case', FAST)
+def test_programs_have_the_collectives_that_are_meant_and_no_others(fast, case):
+    check_collectives(fast, case)
+
+
 @pytest.mark.parametrize('case', FAST)
 def test_a_sharded_state_takes_an_eighth_on_each_device(fast, case):
-    alone, here = fast['alone']['state_bytes'], fast[case]['state_bytes']
-    assert here == alone if 'replicated' in case else here < alone / 4
+    check_state(fast, case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', SLOW)
+def test_every_mesh_does_so_with_either_layout(slow, case):
+    check_errors(slow, case)
+    check_collectives(slow, case)
+    check_state(slow, case)
