@@ -66,11 +66,13 @@ def run_demo(folder: pathlib.Path, seed: int) -> dict[str, float]:
     return seconds
 
 
-def read_rmse(scores: pathlib.Path) -> list[dict[str, Any]]:
+def read_rmse(
+    scores: pathlib.Path, leads: Sequence[int] = LEADS
+) -> list[dict[str, Any]]:
     """Global RMSE of the headline fields in the README's units, a row each."""
     table: Any = pd.read_csv(scores)
     table = table[(table.metric == 'rmse') & (table.region == 'global')]
-    table = table[table.lead_time_hours.isin(LEADS) & table.model.isin(MODELS)]
+    table = table[table.lead_time_hours.isin(leads) & table.model.isin(MODELS)]
     found = []
     for row in table.to_dict('records'):
         field = FIELDS.get((row['variable'], row['level']))
