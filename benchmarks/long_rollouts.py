@@ -3,8 +3,8 @@
     python -m benchmarks.long_rollouts --seeds=0,1 --folder=PATH [--updates=60] \
         [--output=JSON] [--write]
 
-The demo is trained as it is, and its run then gets another stage, in copies: updates of
-twelve steps each; updates of one step whose rollouts go on to forty (`training.replay`),
+The demo is trained as it is, and its run then gets another stage, in copies: updates
+of twelve steps each; updates of one step whose rollouts go on to forty (`replay`),
 as many of them; and these again, as many as fit into the time that the first took. All
 are forecast to ten days and scored. A folder holds what is there already.
 """
