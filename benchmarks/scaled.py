@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from benchmarks import flagship, programs
-from benchmarks.collectives import bytes_sent, collectives
+from benchmarks.collectives import Collective, bytes_sent, collectives
 from benchmarks.peers import Prepared
 from configs import demo
 from learning import sharding
@@ -24,6 +24,7 @@ from weather.training import ahead
 from weather.training.layouts import batch_specs, state_layouts
 
 versions = programs.versions
+CHIPS = 256
 
 # Of what is not run, machine code is not wanted.
 NOT_RUN = {
@@ -77,6 +78,8 @@ def _prepare(setup: Experiment, mesh: Any, case: dict[str, Any]) -> Prepared:
         'program_gib': programs.program_gib(program),
         'flops': count_flops(update, *placed).total,
         'sent': bytes_sent(found),
+        # With as many parts of a batch as make 256 devices, instead of two.
+        'sent_on_pod': bytes_sent([_grown(c, case) for c in found]),
         'collectives': {c.kind: 0 for c in found},
     }
     for collective in found:
@@ -94,6 +97,19 @@ def _prepare(setup: Experiment, mesh: Any, case: dict[str, Any]) -> Prepared:
 
     run()
     return Prepared({'update': run}, facts)
+
+
+def _grown(collective: Collective, case: dict[str, Any]) -> Collective:
+    goes_over_data = collective.group in (case['data'], mesh_size(case))
+    is_all_to_all = collective.kind == 'all-to-all'  # Over `space` alone.
+    if case['data'] == 1 or is_all_to_all or not goes_over_data:
+        return collective
+    return collective._replace(group=collective.group * CHIPS // mesh_size(case))
+
+
+def mesh_size(case: dict[str, Any]) -> int:
+    """Devices of a case."""
+    return case['data'] * case['space']
 
 
 def _placed(shapes: Any, layouts: Any) -> Any:

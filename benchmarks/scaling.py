@@ -26,7 +26,7 @@ from benchmarks.harness import Worker
 
 WORKER, OUTPUT = 'benchmarks.scaled', 'runs/benchmarks/scaling.json'
 MEASURED = ((1, 1), (2, 1), (1, 2), (4, 1), (2, 2), (1, 4), (8, 1), (4, 2), (1, 8))
-# Over `data` a device sends the same whatever its size: two parts stand for all.
+# Over `data` the same is summed, whatever its size: two parts stand for all.
 COUNTED = ((1, 1), (1, 8), (2, 1), (2, 4), (2, 8))
 CHIPS, NUM_STEPS = 256, 12
 # https://cloud.google.com/tpu/docs/v5e: 197 TFLOP/s in bfloat16 and 400 GB/s to and
@@ -75,7 +75,9 @@ def efficiency(fact: dict[str, Any], fraction: float) -> float:
     """Share of the time in which a chip computes, if it never does both at once."""
     per_device = fact['flops'] / (fact['data'] * fact['space'])
     computing = per_device / (fraction * PEAK_FLOPS)
-    return computing / (computing + seconds_of_links(fact['sent'], fact['space']))
+    return computing / (
+        computing + seconds_of_links(fact['sent_on_pod'], fact['space'])
+    )
 
 
 def measured_table(facts: Sequence[dict[str, Any]]) -> str:
@@ -123,7 +125,7 @@ def estimated_table(facts: Sequence[dict[str, Any]]) -> str:
         [
             f'{CHIPS // f["space"]} x {f["space"]}',
             f'{f["flops"] / _size(f) / 1e12:.2f}',
-            f'{1e3 * seconds_of_links(f["sent"], f["space"]):.1f}',
+            f'{1e3 * seconds_of_links(f["sent_on_pod"], f["space"]):.1f}',
             *(f'{efficiency(f, fraction):.2f}' for fraction in FRACTIONS),
         ]
         for f in facts

@@ -77,6 +77,15 @@ def first_orders(values: jax.Array, max_degree: int, *, axis: int) -> jax.Array:
     return slice_orders(values, 0, stop, axis=axis)
 
 
+def order_0(values: jax.Array) -> jax.Array:
+    """`[..., channel]` of order 0, of values `[..., order, channel]`."""
+    if num_parts() == 1:
+        return values[..., 0, :]
+    # One device has it: as a sum over orders its gradient needs not go back there.
+    is_first = (orders(values.shape[-2]) == 0).astype(values.dtype)
+    return jnp.einsum('...mc,m->...c', values, is_first)
+
+
 def pad_orders(values: jax.Array, count: int, *, axis: int) -> jax.Array:
     """Appends orders of zeros, up to `count`."""
     parts, axis = num_parts(), axis % values.ndim

@@ -86,7 +86,7 @@ def sphere_variance(values: jax.Array) -> jax.Array:
 
 def sphere_mean(values: jax.Array) -> jax.Array:
     """Mean over the sphere `[channel]` of a spin-0 field: a_00 / sqrt(4 pi)."""
-    constant = values[..., 0, 0, 0, 0, :]
+    constant = sharding.order_0(values[..., 0, 0, 0, :])
     return constant.mean(axis=tuple(range(constant.ndim - 1))) / np.sqrt(4 * np.pi)
 
 

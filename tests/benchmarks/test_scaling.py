@@ -48,9 +48,10 @@ def test_bytes_are_those_of_the_cheapest_way_round_a_ring():
 
 def test_an_estimate_is_one_without_communication_and_a_half_where_it_takes_as_long():
     nothing = dict.fromkeys(bytes_sent([]), 0.0)
-    fact = {'data': 2, 'space': 1, 'flops': 2 * scaling.PEAK_FLOPS, 'sent': nothing}
+    fact = {'data': 2, 'space': 1, 'flops': 2 * scaling.PEAK_FLOPS}
+    fact['sent_on_pod'] = nothing
     assert scaling.efficiency(fact, 1.0) == 1
-    fact['sent'] = {**nothing, 'all-reduce': scaling.LINKS_BYTES}
+    fact['sent_on_pod'] = {**nothing, 'all-reduce': scaling.LINKS_BYTES}
     assert scaling.efficiency(fact, 1.0) == 0.5
     # Along one axis of the torus, and further round a longer ring.
     assert scaling.seconds_of_links({**nothing, 'all-to-all': 1e9}, 8) == 0.02
