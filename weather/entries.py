@@ -104,7 +104,8 @@ Weight = Annotated[Number, Field(ge=0)]
 Levels = Annotated[dict[str, tuple[Level, ...]], AfterValidator(_variables)]
 Statics = Annotated[tuple[str, ...], AfterValidator(_statics)]
 # A rollout's steps: a number, or several of which every update draws one.
-RolloutSteps = Count | Annotated[tuple[Count, ...], Field(min_length=1)]
+# Of the problems of a union's members the last one is told.
+RolloutSteps = Annotated[tuple[Count, ...], Field(min_length=1)] | Count
 Curriculum = Annotated[
     tuple[tuple[Integer, RolloutSteps], ...], AfterValidator(_curriculum)
 ]

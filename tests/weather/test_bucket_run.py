@@ -80,6 +80,7 @@ def test_it_is_the_run_that_a_disk_would_have(run, setup, tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_a_damaged_newest_is_passed_over_and_made_again(run, setup):
     files = fsspec.filesystem('gs')
     address = f'gs://{emulator.BUCKET}/runs/again'

@@ -77,7 +77,8 @@ def test_it_forecasts_what_it_forecast_then(run):
 def test_it_goes_on_as_it_did_then(run):
     train(run.read_config(), run.path)
     then, now = metrics(pathlib.Path('resumed_metrics.csv')), metrics(run.losses)
-    assert now.keys() == then.keys()
+    # Later versions log more.
+    assert now.keys() >= then.keys()
     assert ('8', 'validation_loss_step_2') in now
     for name, value in then.items():
         np.testing.assert_allclose(now[name], value, **TRAINING_ROUND_OFF, err_msg=name)

@@ -161,6 +161,7 @@ def test_the_checkpoints_of_another_run_are_refused(store, finished, tmp_path):
         load_run(other.path)
 
 
+@pytest.mark.slow
 def test_eight_devices_train_like_one(store, finished, tmp_path):
     flags = '--xla_force_host_platform_device_count=8'
     process = start(store, tmp_path / 'eight', XLA_FLAGS=flags)
