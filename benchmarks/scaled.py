@@ -22,6 +22,7 @@ from learning.settings import Devices
 from weather.experiment import Experiment
 from weather.training import ahead
 from weather.training.layouts import batch_specs, state_layouts
+from weather.training.loss import build_update
 
 versions = programs.versions
 CHIPS = 256
@@ -64,13 +65,13 @@ def _prepare(setup: Experiment, mesh: Any, case: dict[str, Any]) -> Prepared:
     }
     layouts = {
         'state': state_layouts(mesh, setup.devices, shapes['state']),
-        'model': sharding._shardings(mesh, model, model.layout),
-        'batch': sharding._shardings(
+        'model': sharding.shardings(mesh, model, model.layout),
+        'batch': sharding.shardings(
             mesh, shapes['batch'], batch_specs(shapes['batch'])
         ),
     }
     placed = [_placed(shapes[name], layouts[name]) for name in layouts]
-    update: Any = ahead.build_update(setup, model, phase)
+    update: Any = build_update(setup, model, phase.stage)
     is_run = case['measure'] == 'time'
     program = update.lower(*placed).compile(compiler_options={} if is_run else NOT_RUN)
     found = collectives(program.as_text())

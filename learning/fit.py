@@ -19,7 +19,7 @@ from learning.failures import Failures, TrainingFailed
 from learning.files import write_text
 from learning.flops import peak_tflops
 from learning.loss_log import LossLog, Stopwatch
-from learning.optimizer import learning_rate_schedule
+from learning.optimizer import learning_rate_of
 from learning.settings import Settings
 from learning.task import Record, Task
 from learning.update import Outcome, TrainState
@@ -142,10 +142,8 @@ def _go_back(
 ) -> None:
     """Writes a failure down and says so; raises it where it is one too many."""
     failed = failure.update - 1  # Counted from 0.
-    stage = settings.stage_of(failed)
-    schedule = learning_rate_schedule(stage.settings, stage.first_update)
     failure.facts |= {
-        'learning_rate': float(schedule(failed)),
+        'learning_rate': learning_rate_of(settings, failed),
         **task.describe(failed, failures),
     }
     # Each process has read its own part.
@@ -313,13 +311,11 @@ class _Loop:
     def _log(self, update: int, result: Outcome) -> None:
         # Reading the loss waits for this update anyway: no failed one is logged.
         self._judge(update, result)
-        stage = self.settings.stage_of(update - 1)
-        schedule = learning_rate_schedule(stage.settings, stage.first_update)
         values = {
             'loss': float(result.loss),
             'gradient_norm': float(result.gradient_norm),
             # The schedule counts updates done: update 1 was made at its beginning.
-            'learning_rate': float(schedule(update - 1)),
+            'learning_rate': learning_rate_of(self.settings, update - 1),
             **self._named('loss', np.asarray(result.parts)),
             **{name: float(value) for name, value in result.named.items()},
             'updates_per_second': self.stopwatch.rate(update),

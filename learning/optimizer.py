@@ -43,6 +43,12 @@ def learning_rate_schedule(settings: Settings, first_update: int = 0) -> optax.S
     return lambda update: schedule(update - first_update)
 
 
+def learning_rate_of(settings: Settings, update: int) -> float:
+    """The learning rate of update `update`, the first of which is 0, of a training."""
+    stage = settings.stage_of(update)
+    return float(learning_rate_schedule(stage.settings, stage.first_update)(update))
+
+
 def make_optimizer(
     settings: Settings, first_update: int = 0
 ) -> optax.GradientTransformation:

@@ -127,7 +127,7 @@ def place(mesh: Mesh, tree: Any, specs: Any) -> Any:
 
     `specs` is a pytree of `PartitionSpec` that `tree` begins like.
     """
-    return jax.device_put(tree, _shardings(mesh, tree, specs))
+    return jax.device_put(tree, shardings(mesh, tree, specs))
 
 
 def split_batch(mesh: Mesh, batch: Any, specs: Any = _BY_ROWS) -> Any:
@@ -159,7 +159,7 @@ def split_batch(mesh: Mesh, batch: Any, specs: Any = _BY_ROWS) -> Any:
             return jax.device_put(leaf, sharding)
         return jax.make_array_from_process_local_data(sharding, leaf, tuple(shape))
 
-    return jax.tree.map(put, batch, _shardings(mesh, batch, specs))
+    return jax.tree.map(put, batch, shardings(mesh, batch, specs))
 
 
 def local_part(mesh: Mesh, process: int | None = None) -> LocalPart:
@@ -197,7 +197,9 @@ def local_part(mesh: Mesh, process: int | None = None) -> LocalPart:
     )
 
 
-def _shardings(mesh: Mesh, tree: Any, specs: Any) -> Any:
+def shardings(mesh: Mesh, tree: Any, specs: Any) -> Any:
+    """A layout for every array of `tree`, which the pytree `specs` begins like."""
+
     def below(spec: PartitionSpec, branch: Any) -> Any:
         return jax.tree.map(lambda _: NamedSharding(mesh, spec), branch)
 

@@ -15,17 +15,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from learning.flops import Flops, count_flops
 from learning.settings import Stage
-from learning.update import TrainState, init_train_state, make_update
+from learning.sharding import shardings
+from learning.update import TrainState, init_train_state
 from weather.data.forcings import CLOCK
 from weather.experiment import Experiment, Training
 from weather.model.forecaster import Forecaster
-from weather.model.loss import channel_weights
 from weather.training.layouts import batch_specs, state_layouts
-from weather.training.loss import DeviceBatch, make_loss, make_memory
+from weather.training.loss import DeviceBatch, build_update
+from weather.training.replay import new_rollouts
 
 # Machine code is not wanted: without its optimisation compiling takes a third of the
 # time, and what a program holds is decided before.
@@ -107,19 +108,10 @@ def abstract_state(setup: Experiment, model: Any, phase: Phase) -> TrainState:
     """Shapes of the state of a training."""
 
     def init(key: jax.Array, model: Forecaster) -> TrainState:
-        memory = _rollouts(phase, model)
+        memory = new_rollouts(phase.settings, model)
         return init_train_state(model.init(key), setup.training, memory)
 
     return jax.eval_shape(init, jax.random.key(0), model)
-
-
-def _rollouts(phase: Phase, model: Forecaster) -> jax.Array | None:
-    """States that rollouts have reached which go on."""
-    settings = phase.settings
-    if not settings.replay:
-        return None
-    shape = settings.replay, settings.batch_size, *model.grid.shape
-    return jnp.zeros((*shape, len(model.channels)), jnp.float32)
 
 
 def abstract_batch(setup: Experiment, phase: Phase) -> Any:
@@ -140,14 +132,6 @@ def abstract_batch(setup: Experiment, phase: Phase) -> Any:
     return make(fields, clocks, slot, jax.ShapeDtypeStruct((rows,), jnp.bool_))
 
 
-def build_update(setup: Experiment, model: Any, phase: Phase) -> Any:
-    """The update of a phase, as training builds it."""
-    weights = channel_weights(model.channels, setup.loss)
-    settings = phase.settings
-    loss = make_loss(weights, settings)
-    return make_update(loss, phase.stage, make_memory(settings), setup.devices)
-
-
 def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
     """Compiles the update of a phase for a mesh of devices."""
     # Tables are made for the mesh as well.
@@ -155,11 +139,11 @@ def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
         model = abstract_model(setup)
         state = abstract_state(setup, model, phase)
         batch = abstract_batch(setup, phase)
-        update = build_update(setup, model, phase)
+        update = build_update(setup, model, phase.stage)
         placed = (
             _placed(state, state_layouts(mesh, setup.devices, state)),
-            _placed(model, _layouts(mesh, model, model.layout)),
-            _placed(batch, _layouts(mesh, batch, batch_specs(batch))),
+            _placed(model, shardings(mesh, model, model.layout)),
+            _placed(batch, shardings(mesh, batch, batch_specs(batch))),
         )
         flops = count_flops(update, *placed)
         compiled = update.lower(*placed).compile(compiler_options=_OPTIONS)
@@ -172,17 +156,6 @@ def compile_update(setup: Experiment, phase: Phase, mesh: Mesh) -> Program:
         batch=sizes[2],
         workspace=memory.temp_size_in_bytes + results,
         flops=flops,
-    )
-
-
-def _layouts(mesh: Mesh, tree: Any, specs: Any) -> Any:
-    """A layout for every array of `tree`, which `specs` begin like."""
-
-    def below(spec: PartitionSpec, branch: Any) -> Any:
-        return jax.tree.map(lambda _: NamedSharding(mesh, spec), branch)
-
-    return jax.tree.map(
-        below, specs, tree, is_leaf=lambda node: isinstance(node, PartitionSpec)
     )
 
 

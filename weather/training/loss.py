@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from learning.update import Loss, Losses, Memory, Weights
+from learning.settings import Stage
+from learning.update import Loss, Losses, Memory, Weights, make_update
 from sphere_ops.sharding import by_latitude
-from weather.experiment import Training
+from weather.experiment import Experiment, Training
 from weather.model.forecaster import Forecaster
 from weather.model.loss import (
     Errors,
+    channel_weights,
     lead_losses,
     squared_errors,
     variable_losses,
@@ -65,7 +67,7 @@ class ValidationErrors(NamedTuple):
     mean_squares: jax.Array
 
 
-def make_loss(channel_weights: np.ndarray, training: Training) -> Loss:
+def make_loss(weights_of_channels: np.ndarray, training: Training) -> Loss:
     """Builds the loss of a rollout, whose parts are those of its trained steps."""
 
     def loss(weights: Weights, model: Forecaster, batch: Rows | DeviceBatch) -> Losses:
@@ -77,9 +79,9 @@ def make_loss(channel_weights: np.ndarray, training: Training) -> Loss:
         rest = jax.tree.map(lambda leaf: leaf[first:], forcings)
         predicted, moments = model.train_rollout(weights, initial, rest)
         errors = _errors(model, predicted, states[first + 1 :])
-        named = variable_losses(errors, channel_weights, model.channels)
+        named = variable_losses(errors, weights_of_channels, model.channels)
         return Losses(
-            lead_losses(errors, channel_weights),
+            lead_losses(errors, weights_of_channels),
             {'batch_stats': moments},
             {f'loss_{name}': value for name, value in named.items()},
             jax.lax.stop_gradient(predicted[-1]) if training.replay else None,
@@ -122,8 +124,15 @@ def make_memory(training: Training) -> Memory | None:
     return Memory(read, write)
 
 
+def build_update(setup: Experiment, model: Forecaster, stage: Stage) -> Any:
+    """The compiled update of a stage; arrays of `model` are not looked at."""
+    weights, settings = channel_weights(model.channels, setup.loss), stage.settings
+    loss = make_loss(weights, settings)
+    return make_update(loss, stage, make_memory(settings), setup.devices)
+
+
 def make_validation(
-    channel_weights: np.ndarray,
+    weights_of_channels: np.ndarray,
 ) -> Callable[[Weights, Forecaster, DeviceBatch], ValidationErrors]:
     """Builds the compiled errors of forecasts as they are made from weights."""
 
@@ -136,7 +145,7 @@ def make_validation(
         # Of normalised states again: whoever asks knows the units of those.
         spread = jnp.square(jnp.asarray(model.normalizer.tendency_ratio))
         return ValidationErrors(
-            lead_losses(errors, channel_weights), errors.means * spread
+            lead_losses(errors, weights_of_channels), errors.means * spread
         )
 
     return jax.jit(validate)

@@ -17,10 +17,14 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from weather.data.loader import permuted
 from weather.data.windows import WindowIndex
+from weather.experiment import Training
+from weather.model.forecaster import Forecaster
 
 
 class Place(NamedTuple):
@@ -82,3 +86,23 @@ class Replay:
     @property
     def _length(self) -> int:
         return self.updates_each * self.steps
+
+
+def replay_of(training: Training) -> Replay | None:
+    """The rollouts of a stage that go on from update to update, if they do."""
+    if not training.replay:
+        return None
+    return Replay(
+        slots=training.replay,
+        batch_size=training.batch_size,
+        steps=training.longest_rollout,
+        max_steps=training.replay_steps,
+    )
+
+
+def new_rollouts(training: Training, model: Forecaster) -> jax.Array | None:
+    """A stage's buffer `[slot, batch, lat, lon, channel]`, before any has begun."""
+    if not training.replay:
+        return None
+    shape = training.replay, training.batch_size, *model.grid.shape
+    return jnp.zeros((*shape, len(model.channels)), jnp.float32)

@@ -11,7 +11,6 @@ from collections.abc import Generator, Mapping
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
@@ -26,24 +25,23 @@ from learning.update import (
     Update,
     init_train_state,
     make_part_gradients,
-    make_update,
 )
 from weather.data.forcings import clock
 from weather.data.loader import Batch, Loader
 from weather.data.slabs import NotFiniteError
-from weather.experiment import Experiment, Training
+from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
 from weather.model.loss import channel_weights
 from weather.training import layouts
 from weather.training.layouts import memory_layout, state_layouts
 from weather.training.loss import (
     DeviceBatch,
+    build_update,
     make_loss,
-    make_memory,
     make_validation,
 )
 from weather.training.origin import Origin
-from weather.training.replay import Replay
+from weather.training.replay import new_rollouts, replay_of
 from weather.training.validation import Validation, headline_errors
 
 _LOGGER = logging.getLogger(__name__)
@@ -116,7 +114,9 @@ class WeatherTask:
         if self._origin is not None and not update:
             weights = self._origin.into(weights)
         # What the last update that was done has left is of its stage.
-        memory = self._new_memory(training.stage_of(max(update - 1, 0)))
+        memory = new_rollouts(
+            training.stage_of(max(update - 1, 0)).settings, self.model
+        )
         state = init_train_state(weights, training, memory)
         return jax.device_put(
             state, state_layouts(self._mesh, self._setup.devices, state)
@@ -192,7 +192,7 @@ class WeatherTask:
         stage = self._setup.training.stage_of(number)
         if number == stage.first_update and number:
             # What the stage before has left is not of this one.
-            memory = self._new_memory(stage)
+            memory = new_rollouts(stage.settings, self.model)
             if memory is not None:
                 memory = jax.device_put(memory, memory_layout(self._mesh))
             state = state.replace(memory=memory)  # type: ignore[attr-defined]
@@ -289,10 +289,7 @@ class WeatherTask:
     @functools.cache  # noqa: B019
     def _update_of(self, number: int) -> Update:
         stage = self._setup.training.plan()[number - 1]
-        loss = make_loss(self._weights_of_channels, stage.settings)
-        return make_update(
-            loss, stage, make_memory(stage.settings), self._setup.devices
-        )
+        return build_update(self._setup, self.model, stage)
 
     @functools.cache  # noqa: B019
     def _gradients_of(self, number: int) -> Any:
@@ -329,14 +326,6 @@ class WeatherTask:
             windows, batch_size=settings.batch_size, seed=seed, times_of=times_of
         )
 
-    def _new_memory(self, stage: Stage) -> Any:
-        """Rollouts that none has begun."""
-        replay = replay_of(stage.settings)
-        if replay is None:
-            return None
-        shape = replay.slots, replay.batch_size, *self.model.grid.shape
-        return jnp.zeros((*shape, len(self.model.channels)), jnp.float32)
-
     def _to_device(self, number: int, batch: Batch) -> DeviceBatch:
         stage = self._setup.training.stage_of(number)
         placed, replay = self._place(batch), replay_of(stage.settings)
@@ -362,18 +351,6 @@ class WeatherTask:
         batch = self._to_device(update, loader.spoilt(length))
         while True:
             yield batch
-
-
-def replay_of(training: Training) -> Replay | None:
-    """The rollouts of a stage that go on from update to update, if they do."""
-    if not training.replay:
-        return None
-    return Replay(
-        slots=training.replay,
-        batch_size=training.batch_size,
-        steps=training.longest_rollout,
-        max_steps=training.replay_steps,
-    )
 
 
 def _numbered(

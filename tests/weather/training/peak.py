@@ -22,6 +22,7 @@ from learning.update import init_train_state
 from weather.experiment import Experiment
 from weather.model.forecaster import Forecaster
 from weather.training import ahead
+from weather.training.loss import build_update
 
 PROCESS = pathlib.Path('/proc/self')
 
@@ -46,7 +47,7 @@ def compiled_update(setup: Experiment, phase: ahead.Phase):
     model = Forecaster.without_data(setup)
     weights = model.init(jax.random.key(0))
     state = init_train_state(weights, setup.training)
-    update = ahead.build_update(setup, model, phase)
+    update = build_update(setup, model, phase.stage)
     batch = ahead.abstract_batch(setup, phase)
     program = update.lower(state, model, batch).compile()
     return program, jax.tree.map(np.array, (state, model))

@@ -13,6 +13,7 @@ import pytest
 from learning.sharding import make_mesh
 from tests.weather.training.test_plan import experiment
 from weather.training import ahead
+from weather.training.loss import build_update
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -36,7 +37,7 @@ def test_state_model_and_batch_are_the_arguments_of_the_program():
         model,
         ahead.abstract_batch(setup, phase),
     )
-    program = ahead.build_update(setup, model, phase).lower(*arguments).compile()
+    program = build_update(setup, model, phase.stage).lower(*arguments).compile()
     memory = program.memory_analysis()
     found = compiled()
     # What is not used, such as statics where there are none, is not passed.

@@ -12,8 +12,8 @@ from learning.sharding import make_mesh
 from tests.weather import tiny
 from weather.data.preparation import prepare_run
 from weather.data.windows import WindowIndex
-from weather.training.replay import Replay
-from weather.training.task import WeatherTask, replay_of
+from weather.training.replay import Replay, replay_of
+from weather.training.task import WeatherTask
 from weather.training.trainer import make_loaders, make_model, open_training_store
 from weather.workdir import Workdir
 
